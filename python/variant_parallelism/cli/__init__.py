@@ -1,14 +1,16 @@
-"""The `vp` program: one thin module per command, imported only when the command runs."""
+"""The `vp` program: one thin module per command.
+
+A command's module imports what it needs inside its function, so that `vp classify` does not load
+TensorFlow and `vp --help` loads nothing.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
-from typing import Any
 
-import click
 import typer
-from typer.core import TyperGroup
 
 from variant_parallelism import __version__
 from variant_parallelism.errors import VpError
@@ -24,23 +26,12 @@ COMMANDS = {
     "demo": "Boot a fleet of emulated boards, stream images, kill boards.",
 }
 
-
-class _LazyGroup(TyperGroup):
-    """Lists every command but imports only the one that runs."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> Any:
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"variant_parallelism.cli.{name}")
-        app = typer.Typer(add_completion=False)
-        app.command(name=name, help=COMMANDS[name])(module.command)
-        return typer.main.get_command(app)
-
-
-app = typer.Typer(cls=_LazyGroup, add_completion=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+for _name, _help in COMMANDS.items():
+    if importlib.util.find_spec(f"variant_parallelism.cli.{_name}") is None:
+        continue
+    _module = importlib.import_module(f"variant_parallelism.cli.{_name}")
+    app.command(name=_name, help=_help)(_module.command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -65,3 +56,7 @@ def main() -> None:
     except VpError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
