@@ -1,0 +1,83 @@
+"""Writes the C source of `variant_parallelism._native`: cffi bindings of the firmware's headers.
+
+The declarations are read out of the headers themselves by the C preprocessor, so there is no second
+copy of them to drift. With `--inplace` the extension is also compiled beside the package, for work
+on a checkout without installing it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent.parent
+FIRMWARE = ROOT / "firmware"
+INCLUDE = FIRMWARE / "include"
+HEADERS = ["vp/wire.h", "vp/provision.h", "vp/topk.h", "vp/resize.h"]
+SOURCE_FOLDERS = ["wire", "topk", "image"]
+_CONSTANT = re.compile(r"^#define[ \t]+(VP_[A-Z0-9_]+)[ \t]+\(?(?:0x[0-9A-Fa-f]+|\d+)[uU]?\)?(?=\s|$)", re.M)
+
+
+def declarations(compiler: str) -> str:
+    """The C declarations of all headers, preprocessed, with the plain integer constants."""
+    with tempfile.TemporaryDirectory() as empty:
+        for name in ("stdint.h", "stddef.h", "stdbool.h"):
+            Path(empty, name).touch()
+        umbrella = "".join(f'#include "{header}"\n' for header in HEADERS)
+        result = subprocess.run(
+            [compiler, "-E", "-P", "-nostdinc", "-I", empty, "-I", str(INCLUDE), "-"],
+            input=umbrella,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    constants = {
+        name for header in HEADERS for name in _CONSTANT.findall((INCLUDE / header).read_text())
+    }
+    return "".join(f"#define {name} ...\n" for name in sorted(constants)) + result.stdout
+
+
+def builder(compiler: str) -> FFI:
+    """The cffi builder, ready to emit or to compile."""
+    ffi = FFI()
+    ffi.cdef(declarations(compiler))
+    return ffi
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--compiler", default="cc")
+    parser.add_argument("--inplace", action="store_true")
+    parser.add_argument("output", nargs="?", type=Path)
+    arguments = parser.parse_args()
+    ffi = builder(arguments.compiler)
+    preamble = "".join(f'#include "{header}"\n' for header in HEADERS)
+    if arguments.inplace:
+        sources = [str(path) for folder in SOURCE_FOLDERS for path in (FIRMWARE / folder).glob("*.c")]
+        ffi.set_source(
+            "variant_parallelism._native",
+            preamble,
+            sources=sources,
+            include_dirs=[str(INCLUDE)],
+            extra_compile_args=["-O2"],
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            built = Path(ffi.compile(tmpdir=folder))
+            target = ROOT / "python" / "variant_parallelism" / built.name
+            target.write_bytes(built.read_bytes())
+        print(target)
+    elif arguments.output is not None:
+        ffi.set_source("variant_parallelism._native", preamble)
+        ffi.emit_c_code(str(arguments.output))
+    else:
+        sys.exit("native_build.py: name an output file, or --inplace")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Where in a TOML file a value stands, so that an error can name its line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from variant_parallelism.errors import VpError
+
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([A-Za-z0-9_.\-]+)\s*\]\]?")
+_KEY = re.compile(r"^\s*\"?([A-Za-z0-9_\-]+)\"?\s*=")
+
+Location = Sequence[str | int]
+T = TypeVar("T", bound=BaseModel)
+
+
+def find_line(text: str, location: Location) -> int | None:
+    """1-based line of `location`, as pydantic gives it: ("nodes", 2, "udp"), ("gateway", "listen").
+
+    Falls back to the line of the table or array element that would hold the value.
+    """
+    names = [part for part in location if isinstance(part, str)]
+    index = next((part for part in location if isinstance(part, int)), None)
+    if not names:
+        return None
+    in_table = len(location) > 1
+    table = names[0] if in_table else None
+    key = names[-1] if len(names) > 1 or not in_table else None
+    current: str | None = None
+    elements = -1
+    fallback: int | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            current = header.group(2)
+            if current == names[0] and header.group(1) == "[[":
+                elements += 1
+            here = current == names[0] and (index is None or elements == index)
+            if here and fallback is None:
+                fallback = number
+            continue
+        name = _KEY.match(line)
+        if name is None:
+            continue
+        if name.group(1) == names[0] and current is None:
+            return number
+        inside = current == table and (index is None or elements == index)
+        if inside and key is not None and name.group(1) == key:
+            return number
+    return fallback
+
+
+def load_toml(path: Path, model: type[T]) -> tuple[T, str]:
+    """Read a TOML file into a pydantic model; returns the model and the file's text.
+
+    VpError names the file, the line and the key of the first thing that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise VpError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise VpError(f"{path} is not UTF-8 text") from None
+    try:
+        data: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise VpError(f"{path}: {error}") from None
+    try:
+        return model.model_validate(data), text
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise located_error(path, text, first["loc"], _plain(first)) from None
+
+
+def located_error(path: Path, text: str, location: Location, message: str) -> VpError:
+    """A VpError that reads `file:line: key: message`."""
+    line = find_line(text, location)
+    where = f"{path}:{line}" if line else str(path)
+    key = ".".join(str(part) for part in location if isinstance(part, str))
+    return VpError(f"{where}: {key}: {message}" if key else f"{where}: {message}")
+
+
+def _plain(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    if error["type"] == "missing":
+        return "this key is missing"
+    return str(error["msg"]).removeprefix("Value error, ")
