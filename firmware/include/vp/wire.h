@@ -168,7 +168,8 @@ int vp_cobs_decode(const uint8_t *frame, size_t size, uint8_t *out, size_t capac
 int vp_deframer_push(vp_deframer *deframer, uint8_t byte);
 
 /**
- * Builds a message: header, payload, trailer (tag if key is not NULL, else CRC-32C).
+ * Builds a message: header, payload, trailer (tag if key is not NULL, else CRC-32C). The payload may
+ * have been packed in place, at out + VP_WIRE_HEADER_SIZE.
  * `header->authenticated` is ignored. @return its size, VP_WIRE_SPACE or VP_WIRE_VALUE.
  */
 int vp_message_seal(const vp_wire_header *header, const uint8_t *payload, size_t payload_size,
