@@ -1,0 +1,100 @@
+"""What a test, the demo or `vp emulate` can do with a board, whichever emulator runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from variant_parallelism.errors import VpError
+from variant_parallelism.provision import Provision
+
+Transport = Literal["serial", "udp"]
+
+
+class PortTakenError(VpError):
+    """The port that was chosen for a board belongs to somebody else by now."""
+
+
+class Board(Protocol):
+    """One emulated board. Calls may come from any thread, one at a time.
+
+    Every failure of the emulator itself is a VpError that names the node.
+    """
+
+    @property
+    def name(self) -> str:
+        """`node-3`, for messages and file names."""
+
+    @property
+    def node(self) -> int:
+        """The node id."""
+
+    @property
+    def serial_url(self) -> str | None:
+        """pyserial URL of the UART, or None for a node on UDP."""
+
+    @property
+    def udp_endpoint(self) -> str | None:
+        """`host:port` where the node receives datagrams, or None for a node on a serial line."""
+
+    @property
+    def running(self) -> bool:
+        """True from start() until stop(), kill() or the emulator's own end; also while paused."""
+
+    def start(self) -> None:
+        """Power on: returns once the emulator runs, before the firmware says anything."""
+
+    def stop(self) -> None:
+        """Power off in an orderly way. No effect on a board that is off."""
+
+    def kill(self) -> None:
+        """End the emulator at once, as a board that loses its supply. No effect if off."""
+
+    def pause(self) -> None:
+        """Freeze the processor; the lines stay open and queue what arrives."""
+
+    def resume(self) -> None:
+        """Go on after pause()."""
+
+    def reset(self) -> None:
+        """Pull the reset line: memory that start-up does not clear survives."""
+
+
+@dataclass(frozen=True)
+class BoardConfig:
+    """What an emulator needs to run one node.
+
+    `provision` is the identity but for its boot counter; `next_boot` gives that at each start.
+    `port` is the TCP port of the UART or the UDP port that is forwarded to the node.
+    """
+
+    node: int
+    board: str
+    image: Path
+    transport: Transport
+    port: int
+    provision: Provision
+    next_boot: Callable[[], int]
+    workdir: Path
+
+    @property
+    def name(self) -> str:
+        return f"node-{self.node}"
+
+
+class Emulator(Protocol):
+    """A program that runs boards."""
+
+    @property
+    def name(self) -> str: ...
+
+    def check(self) -> None:
+        """VpError with what to install if the emulator is missing."""
+
+    def supports(self, board: str) -> bool:
+        """Whether it can run that board."""
+
+    def create(self, config: BoardConfig) -> Board:
+        """A board that is still off."""

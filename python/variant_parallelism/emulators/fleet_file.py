@@ -1,0 +1,68 @@
+"""Writes a fleet with concrete endpoints as a file that every command reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from variant_parallelism.fleet import Fleet
+
+
+def write_fleet(fleet: Fleet, path: Path) -> None:
+    """Write `fleet` to `path`, and its key, if any, beside it with mode 600.
+
+    The manifest is named relative to the file, so both may move together. Whole or not at all.
+    """
+    folder = path.resolve().parent
+    update: dict[str, Any] = {
+        "manifest": os.path.relpath(fleet.manifest_path.resolve(), folder),
+        "key_file": None,
+    }
+    if fleet.key is not None:
+        key_path = path.with_suffix(".key")
+        _write(key_path, fleet.key.hex() + "\n", 0o600)
+        update["key_file"] = key_path.name
+    _write(path, fleet_toml(fleet.table.model_copy(update=update)), 0o644)
+
+
+def fleet_toml(table: BaseModel) -> str:
+    """A table as TOML: plain keys first, then tables, then arrays of tables; None is left out."""
+    return "\n".join(_table_lines(table.model_dump(exclude_none=True), ())) + "\n"
+
+
+def _table_lines(table: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    lines = [
+        f"{key} = {_value(value)}"
+        for key, value in table.items()
+        if not isinstance(value, (dict, list))
+    ]
+    for key, value in table.items():
+        name = (*names, key)
+        if isinstance(value, dict):
+            lines += ["", f"[{'.'.join(name)}]", *_table_lines(value, name)]
+        elif isinstance(value, list):
+            for element in value:
+                lines += ["", f"[[{'.'.join(name)}]]", *_table_lines(element, name)]
+    return lines
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    # JSON strings are TOML basic strings, but for DEL, which TOML wants escaped.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    partial = path.with_name(path.name + ".part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    os.fchmod(descriptor, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(partial, path)

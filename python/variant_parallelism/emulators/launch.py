@@ -1,0 +1,175 @@
+"""Boots the emulated nodes of a fleet and says where to reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+
+from variant_parallelism.emulators.board import (
+    Board,
+    BoardConfig,
+    Emulator,
+    PortTakenError,
+    Transport,
+)
+from variant_parallelism.emulators.boot_counter import BootCounters
+from variant_parallelism.emulators.ports import LOOPBACK, PortPool
+from variant_parallelism.emulators.qemu import (
+    GUEST_ADDRESS,
+    GUEST_UDP_PORT,
+    HOST_ADDRESS,
+    NETMASK,
+    QemuEmulator,
+)
+from variant_parallelism.errors import VpError
+from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable, parse_endpoint
+from variant_parallelism.provision import Provision
+
+EMULATORS: dict[str, Emulator] = {"qemu": QemuEmulator()}
+
+_BOOT_FILE = "boot-counters.json"
+_PORT_ATTEMPTS = 5
+
+
+class EmulatedFleet:
+    """Booted boards and the fleet with the endpoints that they have; closing powers them off."""
+
+    def __init__(self, fleet: Fleet, boards: dict[int, Board], workdir: Path) -> None:
+        self.fleet = fleet
+        self.boards = boards
+        self.workdir = workdir
+
+    def __enter__(self) -> EmulatedFleet:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Power off every board."""
+        for board in self.boards.values():
+            board.kill()
+
+
+def launch_fleet(
+    fleet: Fleet,
+    images: Mapping[int, Path],
+    workdir: Path,
+    *,
+    key: bytes | None = None,
+    emulator: str = "qemu",
+    ports: PortPool | None = None,
+    reply_ports: Mapping[int, int] | None = None,
+) -> EmulatedFleet:
+    """Boot the nodes that the fleet declares `emulated` and return them with their endpoints.
+
+    `images` gives the ELF file of each of them by node id. `key` replaces the fleet's key if it is
+    not None. `workdir` keeps the boot counters, the provisioning blocks (they hold keys: mode 600)
+    and the emulator's messages; it is made if missing. `reply_ports` names, for single nodes, the
+    UDP port on this machine that the node sends to instead of the gateway's (a link in between).
+
+    Nodes with `serial` or `udp` are left as they are; if there are none, the gateway listens on the
+    loopback interface alone. Raises VpError, with no board left running.
+    """
+    backend = EMULATORS[emulator]
+    emulated = [node for node in fleet.nodes if node.emulated is not None]
+    if not emulated:
+        raise VpError(f'{fleet.path} has no node with emulated = "serial" or "udp"')
+    for node in emulated:
+        if not backend.supports(node.board):
+            raise VpError(f"node {node.id}: {backend.name} does not run board {node.board!r}")
+    backend.check()
+    workdir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    pool = ports or PortPool()
+    local_only = len(emulated) == len(fleet.nodes)
+    host = LOOPBACK if local_only else parse_endpoint(fleet.table.gateway.listen)[0]
+    gateway_port = pool.take()
+    gateway = GatewayTable(listen=f"{host}:{gateway_port}", http=f"{LOOPBACK}:{pool.take()}")
+    if key is not None:
+        fleet = replace(fleet, key=key)
+
+    counters = BootCounters(workdir / _BOOT_FILE)
+
+    def boot(node: NodeTable) -> Board:
+        reply = (reply_ports or {}).get(node.id, gateway_port)
+        for attempt in range(_PORT_ATTEMPTS):
+            config = _board_config(
+                fleet, node, images[node.id], pool.take(), reply, workdir, counters
+            )
+            board = backend.create(config)
+            try:
+                board.start()
+                return board
+            except PortTakenError:
+                if attempt == _PORT_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    boards: dict[int, Board] = {}
+    try:
+        for node in emulated:
+            boards[node.id] = boot(node)
+    except BaseException:
+        for board in boards.values():
+            board.kill()
+        raise
+    nodes = [_with_endpoint(node, boards.get(node.id)) for node in fleet.nodes]
+    return EmulatedFleet(fleet.with_nodes(nodes, gateway), boards, workdir)
+
+
+def _board_config(
+    fleet: Fleet,
+    node: NodeTable,
+    image: Path,
+    port: int,
+    gateway_port: int,
+    workdir: Path,
+    counters: BootCounters,
+) -> BoardConfig:
+    transport: Transport = "serial" if node.emulated == "serial" else "udp"
+    provision = Provision(
+        fleet=fleet.table.id,
+        node=node.id,
+        boot=0,
+        hello_ms=fleet.table.hello_ms,
+        fleet_key=fleet.key,
+    )
+    if transport == "udp":
+        provision = replace(
+            provision,
+            mac=bytes([0x52, 0x54, 0x00, fleet.table.id, *node.id.to_bytes(2, "big")]),
+            address=IPv4Address(GUEST_ADDRESS),
+            netmask=IPv4Address(NETMASK),
+            router=IPv4Address(HOST_ADDRESS),
+            gateway=IPv4Address(HOST_ADDRESS),
+            port=GUEST_UDP_PORT,
+            gateway_port=gateway_port,
+        )
+    return BoardConfig(
+        node=node.id,
+        board=node.board,
+        image=image.resolve(),
+        transport=transport,
+        port=port,
+        provision=provision,
+        next_boot=partial(counters.next, node.id),
+        workdir=workdir.resolve(),
+    )
+
+
+def _with_endpoint(node: NodeTable, board: Board | None) -> NodeTable:
+    if board is None:
+        return node
+    return node.model_copy(
+        update={"emulated": None, "serial": board.serial_url, "udp": board.udp_endpoint}
+    )

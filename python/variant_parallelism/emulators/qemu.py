@@ -1,0 +1,200 @@
+"""Boards that run in QEMU (qemu-system-arm)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass, replace
+from typing import Any
+
+from variant_parallelism.emulators.board import Board, BoardConfig, PortTakenError
+from variant_parallelism.emulators.ports import LOOPBACK
+from variant_parallelism.emulators.process import last_line, spawn
+from variant_parallelism.emulators.qmp import QmpClient, QmpError
+from variant_parallelism.errors import VpError
+from variant_parallelism.provision import pack_provision
+
+PROGRAM = "qemu-system-arm"
+GUEST_UDP_PORT = 5000
+# QEMU's user network: the guest is 10.0.2.15, and 10.0.2.2 leads to the host's loopback interface.
+GUEST_ADDRESS = "10.0.2.15"
+HOST_ADDRESS = "10.0.2.2"
+NETMASK = "255.255.255.0"
+_PORT_ERRORS = ("Address already in use", "Could not set up host forwarding rule")
+_STOP_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A board as QEMU knows it."""
+
+    machine: str
+    provision_address: int
+    nic: str
+
+
+MACHINES = {"mps2-an386": Machine("mps2-an386", 0x003FFF80, "lan9118")}
+
+
+class QemuEmulator:
+    """Runs the boards in MACHINES."""
+
+    name = "qemu"
+
+    def check(self) -> None:
+        if shutil.which(PROGRAM) is None:
+            raise VpError(f"{PROGRAM} is not installed: install Debian package qemu-system-arm")
+
+    def supports(self, board: str) -> bool:
+        return board in MACHINES
+
+    def create(self, config: BoardConfig) -> Board:
+        return QemuBoard(config, MACHINES[config.board])
+
+
+class QemuBoard:
+    """One QEMU process, controlled over QMP on a socket pair (no path, no port, no race)."""
+
+    def __init__(self, config: BoardConfig, machine: Machine) -> None:
+        self._config = config
+        self._machine = machine
+        self._block = config.workdir / f"{config.name}.provision.bin"
+        self._log = config.workdir / f"{config.name}.qemu.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._qmp: QmpClient | None = None
+
+    @property
+    def name(self) -> str:
+        return self._config.name
+
+    @property
+    def node(self) -> int:
+        return self._config.node
+
+    @property
+    def serial_url(self) -> str | None:
+        if self._config.transport != "serial":
+            return None
+        return f"socket://{LOOPBACK}:{self._config.port}"
+
+    @property
+    def udp_endpoint(self) -> str | None:
+        return f"{LOOPBACK}:{self._config.port}" if self._config.transport == "udp" else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def command(self, qmp_fd: int) -> list[str]:
+        """The command line; `qmp_fd` is QEMU's end of the control socket."""
+        config = self._config
+        if config.transport == "serial":
+            line = f"socket,host={LOOPBACK},port={config.port},server=on,wait=off,nodelay=on"
+            nic = "none"
+        else:
+            line = "null"
+            mac = config.provision.mac.hex(":")
+            forward = f"udp:{LOOPBACK}:{config.port}-:{GUEST_UDP_PORT}"
+            nic = f"user,model={self._machine.nic},mac={mac},hostfwd={forward}"
+        return [
+            *(PROGRAM, "-M", self._machine.machine, "-display", "none", "-monitor", "none"),
+            *("-kernel", str(config.image)),
+            "-device",
+            f"loader,file={_escaped(str(self._block))},"
+            f"addr={self._machine.provision_address:#010x},force-raw=on",
+            *("-chardev", f"{line},id=uart", "-serial", "chardev:uart"),
+            *("-nic", nic),
+            *("-chardev", f"socket,id=control,fd={qmp_fd}", "-mon", "chardev=control,mode=control"),
+        ]
+
+    def start(self) -> None:
+        if self.running:
+            raise VpError(f"{self.name} is running already")
+        self._reap()
+        provision = replace(self._config.provision, boot=self._config.next_boot())
+        self._write_block(pack_provision(provision))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = spawn(
+                    self.command(theirs.fileno()), log=self._log, pass_fds=[theirs.fileno()]
+                )
+            except FileNotFoundError:
+                ours.close()
+                raise VpError(
+                    f"{PROGRAM} is not installed: install Debian package qemu-system-arm"
+                ) from None
+        try:
+            self._qmp = QmpClient(ours)
+        except QmpError as error:
+            self._process.kill()
+            status = self._process.wait()
+            self._process = None
+            raise self._start_error(str(error), status) from None
+
+    def stop(self) -> None:
+        if self.running and self._qmp is not None and self._process is not None:
+            # QEMU may close the socket before its answer is through.
+            with contextlib.suppress(QmpError):
+                self._qmp.execute("quit")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_STOP_TIMEOUT_S)
+        self.kill()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+        self._reap()
+
+    def pause(self) -> None:
+        self._execute("stop")
+
+    def resume(self) -> None:
+        self._execute("cont")
+
+    def reset(self) -> None:
+        self._execute("system_reset")
+
+    def _execute(self, command: str) -> Any:
+        if not self.running or self._qmp is None:
+            raise VpError(f"{self.name} is not running{self._why_it_ended()}")
+        try:
+            return self._qmp.execute(command)
+        except QmpError as error:
+            raise VpError(f"{self.name}: {PROGRAM} failed: {error}") from None
+
+    def _reap(self) -> None:
+        if self._qmp is not None:
+            self._qmp.close()
+            self._qmp = None
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def _write_block(self, block: bytes) -> None:
+        partial = self._block.with_name(self._block.name + ".part")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(block)
+        os.replace(partial, self._block)
+
+    def _start_error(self, error: str, status: int) -> VpError:
+        text = last_line(self._log) or error
+        kind = PortTakenError if any(mark in text for mark in _PORT_ERRORS) else VpError
+        return kind(f"{self.name}: {PROGRAM} ended at its start (status {status}): {text}")
+
+    def _why_it_ended(self) -> str:
+        if self._process is None:
+            return ""
+        return (
+            f": {PROGRAM} ended by itself (status {self._process.poll()}): {last_line(self._log)}"
+        )
+
+
+def _escaped(path: str) -> str:
+    """A file name inside a comma-separated QEMU option."""
+    return path.replace(",", ",,")
