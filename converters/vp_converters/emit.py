@@ -1,0 +1,167 @@
+"""Writes a planned program as C99."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from vp_converters.ir import Tensor, one_line
+from vp_converters.kernels import kernel_files
+from vp_converters.lowering.step import ConstantArray, Program, Step, Value
+from vp_converters.planner import Plan
+from vp_converters.reader import check_activation
+
+_LINE_WIDTH = 100
+_C_TYPES = {"int8": "int8_t", "int32": "int32_t"}
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("vp_converters"),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,
+)
+
+
+def emit(name: str, digest: bytes, program: Program, plan: Plan) -> dict[str, str]:
+    """The files of a self-contained folder: path within it -> text.
+
+    Args:
+        name: C identifier of the model.
+        digest: the 8 bytes that name it in vp_model.hash.
+    """
+    copies = {
+        target: path.read_text(encoding="utf-8")
+        for target, path in kernel_files(step.kernel for step in program.steps).items()
+    }
+    graph = program.graph
+    context: dict[str, Any] = {
+        "name": name,
+        "macro": name.upper(),
+        "hash": ", ".join(f"0x{byte:02x}" for byte in digest),
+        "hash_text": digest.hex(),
+        "plan": plan,
+        "program": program,
+        "input": _border(graph.tensors[graph.input], plan),
+        "output": _border(graph.tensors[graph.output], plan),
+        "steps": [_step(name, number, step, program, plan) for number, step in enumerate(program.steps)],
+        "sources": sorted(f for f in copies if f.endswith(".c")),
+    }
+    rendered = {
+        f"{name}.c": "model.c.j2",
+        f"{name}.h": "model.h.j2",
+        "CMakeLists.txt": "CMakeLists.txt.j2",
+    }
+    texts = {path: _TEMPLATES.get_template(file).render(context) for path, file in rendered.items()}
+    return {**texts, **copies}
+
+
+@dataclass(frozen=True)
+class _Border:
+    offset: int
+    size: int
+    dims: tuple[int, ...]
+    scale: str
+    zero_point: int
+    shape: str
+
+
+def _border(tensor: Tensor, plan: Plan) -> _Border:
+    scale, zero_point = check_activation(tensor)
+    return _Border(
+        offset=plan.offsets[tensor.index],
+        size=tensor.size,
+        dims=tensor.shape,
+        scale=_float(scale),
+        zero_point=zero_point,
+        shape=" x ".join(map(str, tensor.shape)),
+    )
+
+
+def _float(value: float) -> str:
+    """The shortest literal that is the same float32."""
+    text = str(np.float32(value))
+    return f"{text}f" if any(c in text for c in ".e") else f"{text}.0f"
+
+
+@dataclass(frozen=True)
+class _StepText:
+    number: int
+    comment: str
+    arrays: tuple[str, ...]
+    parameters: str
+    call: str
+
+
+def _step(name: str, number: int, step: Step, program: Program, plan: Plan) -> _StepText:
+    prefix = f"{name}_{number}"
+    constants = {
+        tensor: ConstantArray(f"input_{position}", data.astype(np.int8).reshape(-1))
+        for position, tensor in enumerate(step.inputs)
+        if (data := program.graph.tensors[tensor].data) is not None
+    }
+    arrays = [*step.arrays(), *constants.values()]
+    pointers = [
+        f"{prefix}_{constants[t].name}" if t in constants else _address(plan.offsets[t])
+        for t in step.inputs
+    ]
+    if number in plan.scratch:
+        pointers.append(_address(plan.scratch[number]))
+    pointers.append(_address(plan.offsets[step.output]))
+    target = program.graph.tensors[step.output]
+    shape = " x ".join(map(str, target.shape))
+    return _StepText(
+        number=number,
+        comment=_comment(f"{step.operator} (operator {step.op_index}) -> {shape}, {target.name}"),
+        arrays=tuple(_array(prefix, array) for array in arrays),
+        parameters=f"static const {step.parameter_type} {prefix} = "
+        f"{_initializer(prefix, step.parameters, 0)};",
+        call=f"vp_nn_{step.kernel}_run(&{prefix}, {', '.join(pointers)});",
+    )
+
+
+def _comment(text: str) -> str:
+    """``text`` made safe inside a C comment."""
+    safe = "".join(c if c.isascii() and c not in "\\*?" else "_" for c in text)
+    return one_line(safe, _LINE_WIDTH - 16)
+
+
+def _address(offset: int) -> str:
+    return f"memory + {offset}" if offset else "memory"
+
+
+def _array(prefix: str, array: ConstantArray) -> str:
+    values = [_literal(int(value)) for value in array.data]
+    lines: list[str] = []
+    line = "   "
+    for value in values:
+        if len(line) + len(value) + 2 > _LINE_WIDTH:
+            lines.append(line)
+            line = "   "
+        line += f" {value},"
+    lines.append(line)
+    kind = _C_TYPES[str(array.data.dtype)]
+    head = f"static const {kind} {prefix}_{array.name}[{array.data.size}] VP_NN_ALIGNED = {{"
+    return "\n".join([head, *lines, "};"])
+
+
+def _literal(value: int) -> str:
+    return "INT32_MIN" if value == -(2**31) else str(value)
+
+
+def _initializer(prefix: str, value: Value, depth: int) -> str:
+    if isinstance(value, ConstantArray):
+        return f"{prefix}_{value.name}"
+    if isinstance(value, int):
+        return _literal(value)
+    if isinstance(value, list):
+        return "{" + ", ".join(_initializer(prefix, item, depth) for item in value) + "}"
+    indent = "    " * (depth + 1)
+    fields = [
+        f"{indent}.{key} = {_initializer(prefix, item, depth + 1)}," for key, item in value.items()
+    ]
+    return "\n".join(["{", *fields, "    " * depth + "}"])

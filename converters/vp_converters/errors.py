@@ -1,0 +1,11 @@
+"""The one exception that this package raises for a model or a request it cannot serve."""
+
+from __future__ import annotations
+
+
+class ConversionError(ValueError):
+    """A model that cannot be compiled, or a host that lacks a tool for it.
+
+    The text is one line that names the thing (file, operator with its index and tensors) and the
+    reason.
+    """

@@ -1,0 +1,62 @@
+"""The C sources of the kernels, and which files a compiled model needs of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from vp_converters.errors import ConversionError
+
+_INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+_ROOTS = (
+    Path(__file__).parent / "_firmware",
+    Path(__file__).resolve().parents[2] / "firmware",
+)
+
+
+def firmware_root() -> Path:
+    """The folder with include/vp and nn: installed with the package, else that of the source tree.
+
+    Raises:
+        ConversionError: neither is there.
+    """
+    for root in _ROOTS:
+        if (root / "include" / "vp" / "nn.h").is_file():
+            return root
+    raise ConversionError("the kernel sources are missing: reinstall variant-parallelism")
+
+
+def kernel_files(kernels: Iterable[str], variant: str = "") -> dict[str, Path]:
+    """Every file that the kernels need, by its path in a generated folder.
+
+    Args:
+        kernels: names such as "conv_2d".
+        variant: a folder under nn/ whose sources replace the portable ones of the same name.
+
+    Returns:
+        "nn/<file>" for kernel sources and their private headers, "vp/<file>" for public headers.
+    """
+    root = firmware_root()
+    files: dict[str, Path] = {"vp/model.h": root / "include/vp/model.h"}
+
+    def add(name: str) -> None:
+        target = name if name.startswith("vp/") else f"nn/{name}"
+        if target in files:
+            return
+        path = _find(root, name, variant)
+        files[target] = path
+        for included in _INCLUDE.findall(path.read_text(encoding="utf-8")):
+            add(included)
+
+    add("vp/nn.h")
+    for kernel in sorted(set(kernels)):
+        add(f"{kernel}.c")
+    return files
+
+
+def _find(root: Path, name: str, variant: str) -> Path:
+    if name.startswith("vp/"):
+        return root / "include" / name
+    replacement = root / "nn" / variant / name
+    return replacement if variant and replacement.is_file() else root / "nn" / name

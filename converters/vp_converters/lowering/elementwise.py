@@ -1,0 +1,148 @@
+"""ADD and SOFTMAX (TFLM: kernels/add_common.cc, softmax_common.cc)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vp_converters.fixed_point import (
+    activation_range,
+    quantize_multiplier,
+    quantize_multiplier_below_one,
+)
+from vp_converters.ir import Graph, Op, Tensor
+from vp_converters.lowering.step import Step, Value
+from vp_converters.lowering.tensors import activation, tensors_of
+from vp_converters.reader import check_activation
+
+_ADD_LEFT_SHIFT = 20
+_MAX_BROADCAST_DIMS = 4
+_SOFTMAX_MAX_CLASSES = 4095
+_SOFTMAX_INPUT_INTEGER_BITS = 5
+
+
+def lower_add(graph: Graph, op: Op) -> Step:
+    """An add step for operands of one shape, else an add_broadcast step. Either operand may be a
+    constant."""
+    (a, b), target = tensors_of(graph, op, 2)
+    parameters = _add_fields(op, a, b, target)
+    if _broadcast_shape(a.shape, b.shape) != target.shape:
+        raise ValueError("the output's shape is not that of the operands combined")
+    common = {
+        "op_index": op.index,
+        "operator": op.kind,
+        "inputs": (a.index, b.index),
+        "output": target.index,
+    }
+    if a.size == b.size == target.size:
+        return Step(**common, kernel="add", parameters=parameters, in_place=(0, 1))
+    dims, strides_a, strides_b = _broadcast_strides(a.shape, b.shape)
+    return Step(
+        **common,
+        kernel="add_broadcast",
+        parameters={
+            "add": parameters,
+            "dims": list(dims),
+            "a_strides": list(strides_a),
+            "b_strides": list(strides_b),
+        },
+    )
+
+
+def _add_fields(op: Op, a: Tensor, b: Tensor, target: Tensor) -> dict[str, Value]:
+    scale_a, zero_a = check_activation(a)
+    scale_b, zero_b = check_activation(b)
+    scale, zero_point = activation(target)
+    twice_max = 2 * max(scale_a, scale_b)
+    multiplier, shift = quantize_multiplier_below_one(twice_max / (2**_ADD_LEFT_SHIFT * scale))
+    low, high = activation_range(op.attributes.activation, scale, zero_point)
+    return {
+        "a": _add_operand(scale_a / twice_max, zero_a),
+        "b": _add_operand(scale_b / twice_max, zero_b),
+        "multiplier": multiplier,
+        "shift": shift,
+        "zero_point": zero_point,
+        "min": low,
+        "max": high,
+        "size": target.size,
+    }
+
+
+def _add_operand(ratio: float, zero_point: int) -> dict[str, Value]:
+    multiplier, shift = quantize_multiplier_below_one(ratio)
+    return {"zero_point": zero_point, "multiplier": multiplier, "shift": shift}
+
+
+def _broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(size) for size in np.broadcast_shapes(a, b))
+
+
+def _broadcast_strides(
+    a: tuple[int, ...], b: tuple[int, ...]
+) -> tuple[list[int], list[int], list[int]]:
+    """(dims, strides of a, strides of b), four of each, neighbouring dimensions merged."""
+    rank = max(len(a), len(b))
+    full_a = (1,) * (rank - len(a)) + a
+    full_b = (1,) * (rank - len(b)) + b
+    merged: list[tuple[int, int]] = []
+    for pair in zip(full_a, full_b, strict=True):
+        if pair == (1, 1):
+            continue
+        if merged and _same_pattern(merged[-1], pair):
+            merged[-1] = (merged[-1][0] * pair[0], merged[-1][1] * pair[1])
+        else:
+            merged.append(pair)
+    if len(merged) > _MAX_BROADCAST_DIMS:
+        raise ValueError(f"operands alternate over more than {_MAX_BROADCAST_DIMS} dimensions")
+    merged = [(1, 1)] * (_MAX_BROADCAST_DIMS - len(merged)) + merged
+    dims = [max(pair) for pair in merged]
+    return dims, _strides([p[0] for p in merged]), _strides([p[1] for p in merged])
+
+
+def _same_pattern(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return [side == 1 for side in a] == [side == 1 for side in b]
+
+
+def _strides(dims: list[int]) -> list[int]:
+    return [0 if size == 1 else math.prod(dims[i + 1 :]) for i, size in enumerate(dims)]
+
+
+def lower_softmax(graph: Graph, op: Op) -> Step:
+    """A softmax step over the last dimension."""
+    (source,), target = tensors_of(graph, op, 1)
+    scale, _ = activation(source)
+    if activation(target) != (1 / 256, -128) or source.shape != target.shape or not source.shape:
+        raise ValueError("the output must have the input's shape, scale 1/256 and zero point -128")
+    classes = source.shape[-1]
+    if classes > _SOFTMAX_MAX_CLASSES:
+        raise ValueError(f"{classes} classes; at most {_SOFTMAX_MAX_CLASSES} are supported")
+    beta = op.attributes.beta
+    ratio = min(beta * scale * 2 ** (31 - _SOFTMAX_INPUT_INTEGER_BITS), 2.0**31 - 1)
+    if not ratio > 1:
+        raise ValueError(f"beta {beta:g} * scale {scale:g} is too small")
+    multiplier, shift = _softmax_multiplier(ratio)
+    radius = (2**_SOFTMAX_INPUT_INTEGER_BITS - 1) * 2 ** (31 - _SOFTMAX_INPUT_INTEGER_BITS)
+    return Step(
+        op_index=op.index,
+        operator=op.kind,
+        kernel="softmax",
+        parameters={
+            "rows": source.size // classes,
+            "classes": classes,
+            "multiplier": multiplier,
+            "shift": shift,
+            "min_distance": -(radius >> shift),
+        },
+        inputs=(source.index,),
+        output=target.index,
+        in_place=(0,),
+    )
+
+
+def _softmax_multiplier(ratio: float) -> tuple[int, int]:
+    if ratio < 2.0**30:
+        return quantize_multiplier(ratio)
+    # One more bit than elsewhere: only a distance of 0 is ever shifted this far.
+    multiplier, shift = quantize_multiplier(ratio / 2)
+    return multiplier, shift + 1

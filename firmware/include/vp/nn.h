@@ -1,0 +1,209 @@
+/**
+ * @file vp/nn.h
+ * The int8 kernels that a compiled model calls.
+ *
+ * Contracts that hold for every kernel:
+ *  1. Tensors are int8, NHWC, batch 1, densely packed. Output = what TensorFlow Lite Micro's kernel of
+ *     the same operator computes, bit for bit; the arithmetic is in nn/fixed_point.h.
+ *  2. Parameters are constant data that the compiler has checked. A kernel validates nothing, keeps
+ *     no state, allocates nothing, calls no floating-point code and no libm.
+ *  3. Input and output must not overlap unless the kernel's comment says so.
+ *  4. Weights are read in the order in which the compiler laid them out; each comment gives it.
+ *  5. A kernel may be replaced at link time by another one of the same name and contract that is
+ *     made for one instruction set (nn/dsp, nn/mve). Scratch sizes are the compiler's business; the
+ *     comment says how much a kernel may use.
+ */
+#ifndef VP_NN_H
+#define VP_NN_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Puts a constant array on a 4-byte boundary, so that kernels may load words from it. */
+#if defined(__GNUC__)
+#define VP_NN_ALIGNED __attribute__((aligned(4)))
+#else
+#define VP_NN_ALIGNED
+#endif
+
+/** Channels that a kernel sums at a time in registers or on the stack. */
+#define VP_NN_LANES 16
+
+/**
+ * How int32 accumulators become int8 outputs:
+ * clamp(round(accumulator * multiplier / 2^31 * 2^shift) + zero_point, min, max).
+ * The accumulator starts from `bias`, into which the compiler has folded the input's zero point:
+ * bias[c] - input_zero_point * (sum of the weights of channel c).
+ */
+typedef struct vp_nn_output {
+    const int32_t *bias;       /**< One per output channel. */
+    const int32_t *multiplier; /**< One per output channel, or a single one; 0 or 2^30 .. 2^31 - 1. */
+    const int8_t *shift;       /**< As many as multipliers; -31 .. 30, positive is to the left. */
+    int32_t per_channel;       /**< 1: one multiplier and shift per output channel, 0: a single one. */
+    int32_t zero_point;        /**< -128 .. 127. */
+    int32_t min;               /**< Fused activation: -128 .. max. */
+    int32_t max;               /**< Fused activation: min .. 127. */
+} vp_nn_output;
+
+/** Geometry of a window that slides over an image. Sizes in elements, all at least 1. */
+typedef struct vp_nn_window {
+    int32_t input_height;
+    int32_t input_width;
+    int32_t input_channels;
+    int32_t output_height;
+    int32_t output_width;
+    int32_t output_channels;
+    int32_t kernel_height;
+    int32_t kernel_width;
+    int32_t stride_height;
+    int32_t stride_width;
+    int32_t dilation_height;
+    int32_t dilation_width;
+    int32_t pad_top;  /**< 0 or more; below and right follow from the output size. */
+    int32_t pad_left;
+} vp_nn_window;
+
+/** CONV_2D. Weights [output_channels][kernel_height][kernel_width][input_channels / groups]. */
+typedef struct vp_nn_conv_2d {
+    vp_nn_window window;
+    int32_t groups; /**< 1, or a divisor of both channel counts. */
+    int32_t input_zero_point;
+    const int8_t *weights;
+    vp_nn_output output;
+} vp_nn_conv_2d;
+
+/** Scratch: kernel_height * kernel_width * input_channels / groups bytes. */
+void vp_nn_conv_2d_run(const vp_nn_conv_2d *p, const int8_t *input, int8_t *scratch,
+                       int8_t *output);
+
+/** CONV_2D with a 1x1 kernel, one group and no padding. Weights [output_channels][input_channels].
+ * FULLY_CONNECTED is the same computation on an image of 1 x rows. */
+typedef struct vp_nn_conv_1x1 {
+    int32_t output_height;
+    int32_t output_width;
+    int32_t input_channels;
+    int32_t output_channels;
+    int32_t row_step;    /**< Elements between the inputs of two output rows. */
+    int32_t column_step; /**< Elements between the inputs of two neighbouring outputs. */
+    const int8_t *weights;
+    vp_nn_output output;
+} vp_nn_conv_1x1;
+
+void vp_nn_conv_1x1_run(const vp_nn_conv_1x1 *p, const int8_t *input, int8_t *output);
+
+/** DEPTHWISE_CONV_2D. Weights [kernel_height][kernel_width][output_channels]; output channel o reads
+ * input channel o / (output_channels / input_channels). */
+typedef struct vp_nn_depthwise_conv_2d {
+    vp_nn_window window;
+    int32_t input_zero_point;
+    const int8_t *weights;
+    vp_nn_output output;
+} vp_nn_depthwise_conv_2d;
+
+/** For output_channels == input_channels. */
+void vp_nn_depthwise_conv_2d_run(const vp_nn_depthwise_conv_2d *p, const int8_t *input,
+                                 int8_t *output);
+
+/** For output_channels a multiple of input_channels. */
+void vp_nn_depthwise_conv_2d_multiplied_run(const vp_nn_depthwise_conv_2d *p, const int8_t *input,
+                                            int8_t *output);
+
+/** AVERAGE_POOL_2D and MAX_POOL_2D. Pixels outside the image do not count. Dilation is 1, input and
+ * output have the same channels. */
+typedef struct vp_nn_pool_2d {
+    vp_nn_window window;
+    int32_t min; /**< Fused activation. */
+    int32_t max;
+} vp_nn_pool_2d;
+
+void vp_nn_average_pool_2d_run(const vp_nn_pool_2d *p, const int8_t *input, int8_t *output);
+void vp_nn_max_pool_2d_run(const vp_nn_pool_2d *p, const int8_t *input, int8_t *output);
+
+/** One operand of ADD: real = scale * (q - zero_point), brought to the scale that both share. */
+typedef struct vp_nn_add_operand {
+    int32_t zero_point;
+    int32_t multiplier;
+    int32_t shift; /**< -31 .. 0. */
+} vp_nn_add_operand;
+
+/** ADD. */
+typedef struct vp_nn_add {
+    vp_nn_add_operand a;
+    vp_nn_add_operand b;
+    int32_t multiplier;
+    int32_t shift; /**< -31 .. 0. */
+    int32_t zero_point;
+    int32_t min;
+    int32_t max;
+    int32_t size; /**< Elements of each operand and of the output. */
+} vp_nn_add;
+
+/** The output may be the same buffer as either operand. */
+void vp_nn_add_run(const vp_nn_add *p, const int8_t *a, const int8_t *b, int8_t *output);
+
+/** ADD of operands of different shapes, over at most four dimensions. A stride of 0 repeats the
+ * operand along that dimension. */
+typedef struct vp_nn_add_broadcast {
+    vp_nn_add add; /**< Here `size` is that of the output. */
+    int32_t dims[4];
+    int32_t a_strides[4];
+    int32_t b_strides[4];
+} vp_nn_add_broadcast;
+
+void vp_nn_add_broadcast_run(const vp_nn_add_broadcast *p, const int8_t *a, const int8_t *b,
+                             int8_t *output);
+
+/** A tensor seen as [outer][reduced][inner], reduced over its middle dimension. */
+typedef struct vp_nn_reduction {
+    int32_t outer;
+    int32_t reduced;
+    int32_t inner;
+} vp_nn_reduction;
+
+/** MEAN. `multiplier` and `shift` hold 1 / reduced and the ratio of the scales. */
+typedef struct vp_nn_mean {
+    vp_nn_reduction shape;
+    int32_t bias; /**< -input_zero_point * reduced. */
+    int32_t multiplier;
+    int32_t shift; /**< -31 .. 30. */
+    int32_t zero_point;
+} vp_nn_mean;
+
+void vp_nn_mean_run(const vp_nn_mean *p, const int8_t *input, int8_t *output);
+
+/** REDUCE_MAX. */
+void vp_nn_reduce_max_run(const vp_nn_reduction *p, const int8_t *input, int8_t *output);
+
+/** SOFTMAX over the last dimension. The output's scale is 1/256, its zero point -128. */
+typedef struct vp_nn_softmax {
+    int32_t rows;
+    int32_t classes; /**< 1 .. VP_NN_SOFTMAX_MAX_CLASSES. */
+    int32_t multiplier;
+    int32_t shift;        /**< 0 .. 31, to the left. */
+    int32_t min_distance; /**< Scores further than this below the best count as 0; 0 or negative. */
+} vp_nn_softmax;
+
+/** The sum of exponentials of this many classes fits its 12 integer bits. */
+#define VP_NN_SOFTMAX_MAX_CLASSES 4095
+
+/** The output may be the same buffer as the input. */
+void vp_nn_softmax_run(const vp_nn_softmax *p, const int8_t *input, int8_t *output);
+
+/** PAD and PADV2 over at most four dimensions. */
+typedef struct vp_nn_pad {
+    int32_t input_dims[4];
+    int32_t before[4]; /**< Elements of padding ahead of each dimension. */
+    int32_t after[4];
+    int32_t value; /**< -128 .. 127. */
+} vp_nn_pad;
+
+void vp_nn_pad_run(const vp_nn_pad *p, const int8_t *input, int8_t *output);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

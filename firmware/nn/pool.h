@@ -1,0 +1,29 @@
+/** The part of a pooling window that lies inside the image. */
+#ifndef VP_NN_POOL_H
+#define VP_NN_POOL_H
+
+#include "vp/nn.h"
+
+/** Rows top .. bottom - 1 and columns left .. right - 1 of the input. */
+typedef struct vp_nn_area {
+    int32_t top;
+    int32_t bottom;
+    int32_t left;
+    int32_t right;
+} vp_nn_area;
+
+static inline vp_nn_area vp_nn_pool_area(const vp_nn_window *w, int32_t row, int32_t column)
+{
+    const int32_t y = row * w->stride_height - w->pad_top;
+    const int32_t x = column * w->stride_width - w->pad_left;
+    const int32_t bottom = y + w->kernel_height;
+    const int32_t right = x + w->kernel_width;
+    vp_nn_area area;
+    area.top = y > 0 ? y : 0;
+    area.left = x > 0 ? x : 0;
+    area.bottom = bottom < w->input_height ? bottom : w->input_height;
+    area.right = right < w->input_width ? right : w->input_width;
+    return area;
+}
+
+#endif
