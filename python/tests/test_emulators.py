@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ from variant_parallelism.emulators.qmp import QmpClient, QmpError
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, FleetTable, load_fleet
 from variant_parallelism.manifest import Manifest, save_manifest
-from variant_parallelism.provision import Provision, pack_provision
+from variant_parallelism.wire import Provision
 
 COMPILER = shutil.which("arm-none-eabi-gcc")
 needs_qemu = pytest.mark.skipif(
@@ -339,14 +338,6 @@ def test_ports_are_free_and_given_once() -> None:
         again = PortPool(seed=1)
         listener.bind((LOOPBACK, taken[0]))
         assert again.take() != taken[0]
-
-
-def test_provision_out_of_range_names_the_node() -> None:
-    good = Provision(fleet=1, node=2, boot=3, hello_ms=100, fleet_key=bytes(32))
-    assert len(pack_provision(good)) == 128
-    for bad in (dict(node=65535), dict(boot=1 << 24), dict(hello_ms=99), dict(fleet=256)):
-        with pytest.raises(ValueError, match="provisioning block of node"):
-            pack_provision(replace(good, **bad))  # type: ignore[arg-type]
 
 
 def qmp_peer(*lines: bytes) -> socket.socket:

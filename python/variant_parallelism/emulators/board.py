@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from variant_parallelism.errors import VpError
-from variant_parallelism.provision import Provision
+from variant_parallelism.wire import Provision
 
 Transport = Literal["serial", "udp"]
 

@@ -27,7 +27,8 @@ from variant_parallelism.emulators.qemu import (
 )
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable, parse_endpoint
-from variant_parallelism.provision import Provision
+from variant_parallelism.keys import group_key, node_key
+from variant_parallelism.wire import Provision
 
 EMULATORS: dict[str, Emulator] = {"qemu": QemuEmulator()}
 
@@ -142,8 +143,13 @@ def _board_config(
         node=node.id,
         boot=0,
         hello_ms=fleet.table.hello_ms,
-        fleet_key=fleet.key,
     )
+    if fleet.key is not None:
+        provision = replace(
+            provision,
+            node_key=node_key(fleet.key, fleet.table.id, node.id),
+            group_key=group_key(fleet.key, fleet.table.id),
+        )
     if transport == "udp":
         provision = replace(
             provision,

@@ -16,7 +16,6 @@ from variant_parallelism.emulators.ports import LOOPBACK
 from variant_parallelism.emulators.process import last_line, spawn
 from variant_parallelism.emulators.qmp import QmpClient, QmpError
 from variant_parallelism.errors import VpError
-from variant_parallelism.provision import pack_provision
 
 PROGRAM = "qemu-system-arm"
 GUEST_UDP_PORT = 5000
@@ -116,7 +115,7 @@ class QemuBoard:
             raise VpError(f"{self.name} is running already")
         self._reap()
         provision = replace(self._config.provision, boot=self._config.next_boot())
-        self._write_block(pack_provision(provision))
+        self._write_block(provision.pack())
         ours, theirs = socket.socketpair()
         with theirs:
             try:
