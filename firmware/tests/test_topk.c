@@ -1,0 +1,83 @@
+/* Runs the vectors of a JSON file that holds one case per line:
+ * {"name": ..., "k": n, "scores": [...], "indices": [...]}. Usage: test_topk vectors/topk.json */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vp/topk.h"
+
+enum { MAX_CLASSES = 4096, LINE_SIZE = 65536 };
+
+/* Reads the integers of the array after `"key": [` into values; returns how many, or -1. */
+static long read_array(const char *line, const char *key, long *values)
+{
+    const char *at = strstr(line, key);
+    if (at == NULL || (at = strchr(at, '[')) == NULL) {
+        return -1;
+    }
+    long count = 0;
+    for (at++; *at != '\0' && *at != ']';) {
+        char *end;
+        const long value = strtol(at, &end, 10);
+        if (end == at || count == MAX_CLASSES) {
+            return -1;
+        }
+        values[count++] = value;
+        at = *end == ',' ? end + 1 : end;
+    }
+    return count;
+}
+
+static int run_case(const char *line)
+{
+    static long scores[MAX_CLASSES];
+    static long indices[MAX_CLASSES];
+    static int8_t packed[MAX_CLASSES];
+    static vp_topk_entry entries[MAX_CLASSES + 1];
+    const char *k_text = strstr(line, "\"k\":");
+    const long count = read_array(line, "\"scores\":", scores);
+    const long expected = read_array(line, "\"indices\":", indices);
+    if (k_text == NULL || count < 0 || expected < 0) {
+        fprintf(stderr, "unreadable case: %.60s\n", line);
+        return 1;
+    }
+    const unsigned long k = strtoul(k_text + 4, NULL, 10);
+    for (long i = 0; i < count; i++) {
+        packed[i] = (int8_t)scores[i];
+    }
+    memset(entries, 0x55, sizeof entries);
+    const uint32_t used = vp_topk_select(packed, (uint32_t)count, (uint32_t)k, entries);
+    int failed = used != (uint32_t)expected || entries[used].index != 0x5555u;
+    for (uint32_t i = 0; i < used && !failed; i++) {
+        failed = entries[i].index != indices[i] || entries[i].score != packed[entries[i].index];
+    }
+    if (failed) {
+        fprintf(stderr, "failed: %.60s\n", line);
+    }
+    return failed;
+}
+
+int main(int argc, char **argv)
+{
+    static char line[LINE_SIZE];
+    FILE *file = argc == 2 ? fopen(argv[1], "r") : NULL;
+    if (file == NULL) {
+        fprintf(stderr, "usage: test_topk VECTORS.json\n");
+        return 2;
+    }
+    int cases = 0;
+    int failures = 0;
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (strchr(line, '{') != NULL) {
+            cases++;
+            failures += run_case(line);
+        }
+    }
+    fclose(file);
+
+    vp_topk_entry entry;
+    const int8_t score = 0;
+    failures += vp_topk_select(&score, VP_TOPK_MAX_CLASSES + 1u, 1u, &entry) != 0u;
+    printf("%d cases, %d failures\n", cases + 1, failures);
+    return failures != 0 || cases == 0;
+}
