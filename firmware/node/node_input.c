@@ -1,0 +1,154 @@
+#include <string.h>
+
+#include "node_state.h"
+
+int vp_node_chunk_here(const vp_node *node, uint32_t chunk)
+{
+    return (node->config.chunk_map[chunk / 8u] >> chunk % 8u & 1u) != 0u;
+}
+
+/* @return enum vp_error_code, or 0 if the node can work on such an input. */
+static uint8_t refusal(const vp_node *node, const vp_input *chunk)
+{
+    const vp_model *model = node->config.variant->model;
+    if (chunk->channels != model->input.dims[3] || chunk->height < 1u || chunk->width < 1u ||
+        chunk->height > VP_RESIZE_MAX_SIDE || chunk->width > VP_RESIZE_MAX_SIDE) {
+        return VP_ERROR_SHAPE;
+    }
+    if ((uint64_t)chunk->height * chunk->width * chunk->channels > node->config.input_capacity) {
+        return VP_ERROR_TOO_LARGE;
+    }
+    if (chunk->k < 1u || chunk->k > VP_WIRE_MAX_K || chunk->k > model->output.size) {
+        return VP_ERROR_K;
+    }
+    return 0;
+}
+
+/* Replaces what the buffer holds. An input that is being resized is not replaced: it needs no more
+ * than the buffer's last look, which is taken at once. */
+static void begin_input(vp_node *node, enum vp_node_link link, const vp_input *chunk)
+{
+    vp_node_input *input = &node->input;
+    while (node->work.phase == WORK_RESIZE) {
+        (void)vp_node_work_piece(node);
+    }
+    if (input->state != INPUT_NONE) {
+        vp_node_send_error(node, input->link, input->request, VP_ERROR_SUPERSEDED);
+    }
+    memset(input, 0, sizeof(*input));
+    input->state = INPUT_RECEIVING;
+    input->request = chunk->request;
+    input->k = chunk->k;
+    input->height = chunk->height;
+    input->width = chunk->width;
+    input->channels = chunk->channels;
+    input->link = link;
+    input->size = (uint32_t)chunk->height * chunk->width * chunk->channels;
+    input->chunks = VP_NODE_CHUNKS(input->size);
+    memset(node->config.chunk_map, 0, VP_NODE_CHUNK_MAP_SIZE(input->size));
+}
+
+/* @return 0 if the chunk contradicts what the request is known to be. */
+static int fits_input(const vp_node_input *input, const vp_input *chunk)
+{
+    if (chunk->height != input->height || chunk->width != input->width ||
+        chunk->channels != input->channels || chunk->k != input->k) {
+        return 0;
+    }
+    if (chunk->data_size == 0u) {
+        return 1;
+    }
+    if (chunk->chunk >= input->chunks) {
+        return 0;
+    }
+    const uint32_t left = input->size - (uint32_t)chunk->chunk * VP_WIRE_CHUNK_SIZE;
+    return chunk->data_size == (left < VP_WIRE_CHUNK_SIZE ? left : VP_WIRE_CHUNK_SIZE);
+}
+
+static void store(vp_node *node, const vp_input *chunk)
+{
+    vp_node_input *input = &node->input;
+    uint8_t *map = &node->config.chunk_map[chunk->chunk / 8u];
+    if (input->state != INPUT_RECEIVING || chunk->data_size == 0u ||
+        vp_node_chunk_here(node, chunk->chunk)) {
+        return;
+    }
+    memcpy(node->config.input + (size_t)chunk->chunk * VP_WIRE_CHUNK_SIZE, chunk->data,
+           chunk->data_size);
+    *map = (uint8_t)(*map | 1u << chunk->chunk % 8u);
+    input->received++;
+    if (input->received == input->chunks) {
+        input->state = INPUT_COMPLETE;
+        input->complete_us = vp_node_now(node);
+    }
+}
+
+/* A chunk of a request that is neither new nor being received: it can only ask for a report. */
+static void report_past(vp_node *node, enum vp_node_link link, uint16_t request)
+{
+    const vp_node_answer *answer = vp_node_find_answer(node, request);
+    if (node->work.phase != WORK_NONE && request == node->work.request) {
+        node->work.link = link;
+        vp_node_send_sack(node, link, request, node->work.chunks);
+    } else if (answer != NULL) {
+        vp_node_send_answer_again(node, link, answer);
+    } else {
+        vp_node_send_error(node, link, request, VP_ERROR_SUPERSEDED);
+    }
+}
+
+/* Signed 16-bit difference above 0. */
+static int is_newer(uint16_t request, uint16_t than)
+{
+    const uint16_t ahead = (uint16_t)(request - than);
+    return ahead != 0u && ahead < 0x8000u;
+}
+
+void vp_node_take_chunk(vp_node *node, enum vp_node_link link, const vp_input *chunk)
+{
+    vp_node_input *input = &node->input;
+    const int report = (chunk->flags & VP_INPUT_REPORT) != 0;
+    const int newer = !node->has_latest || is_newer(chunk->request, node->latest);
+    const int working = node->work.phase != WORK_NONE && chunk->request == node->work.request;
+
+    if (newer) {
+        const uint8_t code = refusal(node, chunk);
+        node->has_latest = 1;
+        node->latest = chunk->request;
+        if (code != 0u) {
+            vp_node_refuse(node, link, chunk->request, code);
+            return;
+        }
+        begin_input(node, link, chunk);
+    } else if (working || input->state == INPUT_NONE || chunk->request != input->request) {
+        if (report) {
+            report_past(node, link, chunk->request);
+        }
+        return;
+    }
+    if (!fits_input(input, chunk)) {
+        vp_node_count_damaged(node);
+        return;
+    }
+    input->link = link;
+    input->reports = 0;
+    input->heard_us = vp_node_now(node);
+    store(node, chunk);
+    if (report) {
+        vp_node_send_sack_of_input(node);
+    }
+}
+
+void vp_node_check_gap(vp_node *node)
+{
+    vp_node_input *input = &node->input;
+    if (input->state != INPUT_RECEIVING || input->reports >= VP_NODE_GAP_REPORTS) {
+        return;
+    }
+    const uint64_t now = vp_node_now(node);
+    if (now - input->heard_us >= VP_NODE_GAP_MS * 1000u) {
+        input->heard_us = now;
+        input->reports++;
+        vp_node_send_sack_of_input(node);
+    }
+}

@@ -1,0 +1,35 @@
+/**
+ * @file node_state.h
+ * What the files of this folder share: states, and the functions between them.
+ */
+#ifndef VP_NODE_STATE_H
+#define VP_NODE_STATE_H
+
+#include "vp/node.h"
+
+enum vp_node_input_state { INPUT_NONE = 0, INPUT_RECEIVING, INPUT_COMPLETE };
+
+enum vp_node_work_phase { WORK_NONE = 0, WORK_RESIZE, WORK_INFER };
+
+uint64_t vp_node_now(const vp_node *node);
+
+/* node_send.c */
+void vp_node_send_hello(vp_node *node, enum vp_node_link link);
+void vp_node_send_sack(vp_node *node, enum vp_node_link link, uint16_t request, uint32_t chunks);
+void vp_node_send_sack_of_input(vp_node *node);
+void vp_node_answer_prediction(vp_node *node, enum vp_node_link link,
+                               const vp_prediction *prediction, uint32_t chunks);
+void vp_node_refuse(vp_node *node, enum vp_node_link link, uint16_t request, uint8_t code);
+void vp_node_send_error(vp_node *node, enum vp_node_link link, uint16_t request, uint8_t code);
+const vp_node_answer *vp_node_find_answer(const vp_node *node, uint16_t request);
+void vp_node_send_answer_again(vp_node *node, enum vp_node_link link, const vp_node_answer *answer);
+
+/* node_input.c */
+void vp_node_take_chunk(vp_node *node, enum vp_node_link link, const vp_input *chunk);
+void vp_node_check_gap(vp_node *node);
+int vp_node_chunk_here(const vp_node *node, uint32_t chunk);
+
+/* node_work.c */
+int vp_node_work_piece(vp_node *node);
+
+#endif
