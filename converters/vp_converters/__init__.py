@@ -1,8 +1,6 @@
 """Compiler for int8 .tflite models: graph, passes, memory plan, C99.
 
-    from vp_converters import compile_model
-    model = compile_model("variant.tflite", "build/variant")
-    print(model.arena_size, model.weight_bytes)
+`compile_model("variant.tflite", "build/variant")` writes the C and says what it needs of a board.
 """
 
 from __future__ import annotations

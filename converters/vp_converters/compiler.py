@@ -188,8 +188,10 @@ def load_model(tflite_path: str | Path, name: str | None = None) -> CompiledMode
 def compile_model(
     tflite_path: str | Path, out_dir: str | Path, name: str | None = None
 ) -> CompiledModel:
-    """Compiles a model into a self-contained folder of C99: <name>.c, <name>.h, the kernels it needs
-    (nn/), the public headers (vp/), CMakeLists.txt and plan.json.
+    """Compiles a model into a self-contained folder of C99.
+
+    It holds <name>.c, <name>.h, the kernels that the model needs (nn/), the public headers (vp/),
+    CMakeLists.txt and plan.json.
 
     Raises:
         ConversionError: as load_model, or the folder cannot be written.

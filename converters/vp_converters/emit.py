@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,9 @@ def emit(name: str, digest: bytes, program: Program, plan: Plan) -> dict[str, st
         "program": program,
         "input": _border(graph.tensors[graph.input], plan),
         "output": _border(graph.tensors[graph.output], plan),
-        "steps": [_step(name, number, step, program, plan) for number, step in enumerate(program.steps)],
+        "steps": [
+            _step(name, number, step, program, plan) for number, step in enumerate(program.steps)
+        ],
         "sources": sorted(f for f in copies if f.endswith(".c")),
     }
     rendered = {
@@ -158,8 +161,8 @@ def _initializer(prefix: str, value: Value, depth: int) -> str:
         return f"{prefix}_{value.name}"
     if isinstance(value, int):
         return _literal(value)
-    if isinstance(value, list):
-        return "{" + ", ".join(_initializer(prefix, item, depth) for item in value) + "}"
+    if not isinstance(value, Mapping):
+        return "{" + ", ".join(map(_literal, value)) + "}"
     indent = "    " * (depth + 1)
     fields = [
         f"{indent}.{key} = {_initializer(prefix, item, depth + 1)}," for key, item in value.items()

@@ -1,8 +1,7 @@
 """Runs compiled models on this machine: the C that a board would run, built by the host's compiler.
 
-    model = HostModel("variant.tflite")
-    scores = model.run(image)          # int8 in, int8 out
-    layers = model.trace(image)        # every step's output, before the softmax too
+`HostModel("variant.tflite").run(image)` answers as the board would; `trace(image)` also gives every
+step's output, among them the scores before a softmax.
 """
 
 from __future__ import annotations
@@ -78,8 +77,8 @@ class HostModel:
         """The model's output.
 
         Args:
-            values: int8, the model's input shape; or a batch of such inputs, with one more dimension
-                ahead (or the batch in place of the model's batch dimension of 1).
+            values: int8, the model's input shape; or a batch of such inputs, with one more
+                dimension ahead (or the batch in place of the model's batch dimension of 1).
 
         Returns:
             int8, the model's output shape, or for a batch one output per input with the batch in

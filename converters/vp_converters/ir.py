@@ -65,7 +65,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Attributes:
-    """What an operator's options hold, in one class for all operators; each reads its own fields."""
+    """What an operator's options hold: one class for all, each operator reads its own fields."""
 
     window: Window | None = None
     activation: str = "NONE"

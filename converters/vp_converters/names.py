@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from vp_converters.errors import ConversionError
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
+# Keywords of C and C++, and names of the C library, which compilers treat as functions.
 _RESERVED = frozenset(
-    """
-    auto break case char const continue default do double else enum extern float for goto if inline
-    int long register restrict return short signed sizeof static struct switch typedef union unsigned
-    void volatile while alignas alignof asm atomic bool class complex constexpr delete explicit export
-    false friend imaginary mutable namespace new noreturn nullptr operator private protected public
-    register template this thread_local throw true try typeid typename typeof using virtual
-    main errno stdin stdout stderr abort abs acos asin atan atexit atof atoi atol bsearch calloc cabs
-    calloc carg cbrt ceil clock conj copysign cos cosh creal cproj ctime difftime div erf erfc exit exp
-    exp2 expm1 fabs fclose fdim feof ferror fflush fgetc fgets floor fma fmax fmin fmod fopen fprintf
-    fputc fputs fread free freopen frexp fscanf fseek fsetpos ftell fwrite getc getchar getenv gets
-    gmtime hypot ilogb index isalnum isalpha iscntrl isdigit isgraph islower isprint ispunct isspace
-    isupper isxdigit labs ldexp ldiv lgamma llabs lldiv localtime log log10 log1p log2 logb longjmp
-    lrint lround malloc mblen memchr memcmp memcpy memmove memset mktime modf nan nearbyint nextafter
-    perror pow printf putc putchar puts qsort raise rand realloc remainder remove remquo rename rewind
-    rint round scanf setbuf setjmp setlocale setvbuf signal sin sinh sprintf sqrt srand sscanf strcat
-    strchr strcmp strcoll strcpy strcspn strdup strerror strftime strlen strncat strncmp strncpy
-    strpbrk strrchr strspn strstr strtod strtok strtol strtoul strxfrm system tan tanh tgamma time
-    tmpfile tmpnam tolower toupper trunc ungetc unix linux arm vfprintf vprintf vsprintf y0 y1 yn j0 j1
-    jn gamma
-    """.split()
+    Path(__file__).with_name("reserved_words.txt").read_text(encoding="ascii").split()
 )
 
 
 def identifier_from(stem: str) -> str:
-    """A C identifier for any file name stem: lower case, never reserved, never in vp_'s namespace."""
+    """A C identifier for any file name stem: lower case, not reserved, outside vp_'s namespace."""
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower().encode("ascii", "replace").decode()).strip("_")
     name = name[:48].rstrip("_")
     if not name:

@@ -10,7 +10,7 @@ import tflite
 from vp_converters.errors import ConversionError
 from vp_converters.ir import Attributes, Op, Padding, Tensor, Window
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[int, str] = {
     value: name
     for name, value in vars(tflite.ActivationFunctionType).items()
     if isinstance(value, int)
@@ -75,7 +75,7 @@ _OPTIONAL = ("ADD", "FULLY_CONNECTED")
 
 
 def _activation(options: Any) -> str:
-    number = options.FusedActivationFunction()
+    number = int(options.FusedActivationFunction())
     return _ACTIVATIONS.get(number, f"number {number}")
 
 
@@ -127,7 +127,9 @@ def _window(
     return Window(kernel, stride, dilation, Padding(*rows, *columns))
 
 
-def _pad(mode: int, source: int, target: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+def _pad(
+    mode: int, source: int, target: int, kernel: int, stride: int, dilation: int
+) -> tuple[int, int]:
     """(before, after) along one dimension, as in TFLM's kernels/padding.h."""
     extent = (kernel - 1) * dilation + 1
     if mode == tflite.Padding.SAME:

@@ -63,9 +63,7 @@ def plan_memory(program: Program) -> Plan:
     buffers = [*tensors, *scratch.values()]
     places = min((_place(buffers, order) for order in _ORDERS), key=_total)
     offsets = {t: places[i].offset for i, b in enumerate(buffers) for t in b.tensors}
-    scratch_offsets = {
-        step: places[len(tensors) + i].offset for i, step in enumerate(scratch)
-    }
+    scratch_offsets = {step: places[len(tensors) + i].offset for i, step in enumerate(scratch)}
     return Plan(tuple(places), _total(places), offsets, scratch_offsets)
 
 

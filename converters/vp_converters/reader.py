@@ -12,7 +12,7 @@ import numpy as np
 import tflite
 
 from vp_converters.errors import ConversionError
-from vp_converters.ir import Graph, Op, Quantization, Tensor, one_line
+from vp_converters.ir import Array, Graph, Op, Quantization, Tensor, one_line
 from vp_converters.options import read_attributes
 
 _IDENTIFIER = b"TFL3"
@@ -33,13 +33,16 @@ _MALFORMED = (
     MemoryError,
 )
 
-_TYPE_NAMES = {
+_TYPE_NAMES: dict[int, str] = {
     value: name.lower() for name, value in vars(tflite.TensorType).items() if isinstance(value, int)
 }
-_OPERATOR_NAMES = {
+_OPERATOR_NAMES: dict[int, str] = {
     value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)
 }
-_CONSTANT_TYPES = {"int8": np.dtype("<i1"), "int32": np.dtype("<i4")}
+_CONSTANT_TYPES: dict[str, np.dtype[Any]] = {
+    "int8": np.dtype("<i1"),
+    "int32": np.dtype("<i4"),
+}
 
 _T = TypeVar("_T")
 
@@ -77,8 +80,7 @@ def read_graph(data: bytes) -> Graph:
     except ConversionError:
         raise
     except _MALFORMED as error:
-        detail = one_line(str(error)) or type(error).__name__
-        raise ConversionError(f"damaged .tflite file ({detail})") from error
+        raise ConversionError("damaged .tflite file (an offset leads outside it)") from error
 
 
 class _Reader:
@@ -93,7 +95,9 @@ class _Reader:
         if count != 1:
             raise ConversionError(f"{count} subgraphs; exactly one is supported")
         subgraph = self._model.Subgraphs(0)
-        tensors = self._all(subgraph.TensorsLength(), lambda i: self._tensor(i, subgraph.Tensors(i)))
+        tensors = self._all(
+            subgraph.TensorsLength(), lambda i: self._tensor(i, subgraph.Tensors(i))
+        )
         kinds = self._all(self._model.OperatorCodesLength(), self._operator_name)
         ops = self._all(
             subgraph.OperatorsLength(),
@@ -131,7 +135,7 @@ class _Reader:
 
     def _operator_name(self, index: int) -> str:
         code = self._model.OperatorCodes(index)
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = int(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
         name = _OPERATOR_NAMES.get(number, f"operator code {number}")
         if name == "CUSTOM" and code.CustomCode() is not None:
             name = f"CUSTOM {one_line(code.CustomCode().decode('utf-8', 'replace'))}"
@@ -142,7 +146,9 @@ class _Reader:
         where = f"tensor {index} {one_line(name)!r}"
         rank = table.ShapeLength()
         if rank > _MAX_RANK:
-            raise ConversionError(f"{where} has {rank} dimensions; at most {_MAX_RANK} are supported")
+            raise ConversionError(
+                f"{where} has {rank} dimensions; at most {_MAX_RANK} are supported"
+            )
         shape = tuple(self._numbers(rank, table.Shape))
         if any(size < 1 for size in shape):
             raise ConversionError(f"{where} has shape {list(shape)}; every dimension must be fixed")
@@ -175,12 +181,14 @@ class _Reader:
 
     def _constant(
         self, where: str, buffer: int, shape: tuple[int, ...], dtype: str
-    ) -> np.ndarray[Any, Any] | None:
+    ) -> Array | None:
         if not 0 <= buffer < self._model.BuffersLength():
             raise ConversionError(f"{where} refers to buffer {buffer}, which does not exist")
         table = self._model.Buffers(buffer)
         if table.Offset() > 1:
-            raise ConversionError(f"{where} keeps its data outside the model, which is not supported")
+            raise ConversionError(
+                f"{where} keeps its data outside the model, which is not supported"
+            )
         size = table.DataLength()
         if size == 0:
             return None
@@ -198,7 +206,9 @@ class _Reader:
     def _op(self, index: int, table: Any, kinds: list[str], tensors: list[Tensor]) -> Op:
         code = table.OpcodeIndex()
         if not 0 <= code < len(kinds):
-            raise ConversionError(f"operator {index} has operator code {code}, which does not exist")
+            raise ConversionError(
+                f"operator {index} has operator code {code}, which does not exist"
+            )
         kind = kinds[code]
         inputs = tuple(self._numbers(table.InputsLength(), table.Inputs))
         outputs = tuple(self._numbers(table.OutputsLength(), table.Outputs))

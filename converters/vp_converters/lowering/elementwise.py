@@ -29,24 +29,29 @@ def lower_add(graph: Graph, op: Op) -> Step:
     parameters = _add_fields(op, a, b, target)
     if _broadcast_shape(a.shape, b.shape) != target.shape:
         raise ValueError("the output's shape is not that of the operands combined")
-    common = {
-        "op_index": op.index,
-        "operator": op.kind,
-        "inputs": (a.index, b.index),
-        "output": target.index,
-    }
     if a.size == b.size == target.size:
-        return Step(**common, kernel="add", parameters=parameters, in_place=(0, 1))
+        return Step(
+            op_index=op.index,
+            operator=op.kind,
+            kernel="add",
+            parameters=parameters,
+            inputs=(a.index, b.index),
+            output=target.index,
+            in_place=(0, 1),
+        )
     dims, strides_a, strides_b = _broadcast_strides(a.shape, b.shape)
     return Step(
-        **common,
+        op_index=op.index,
+        operator=op.kind,
         kernel="add_broadcast",
         parameters={
             "add": parameters,
-            "dims": list(dims),
-            "a_strides": list(strides_a),
-            "b_strides": list(strides_b),
+            "dims": dims,
+            "a_strides": strides_a,
+            "b_strides": strides_b,
         },
+        inputs=(a.index, b.index),
+        output=target.index,
     )
 
 

@@ -60,7 +60,7 @@ def _ratios(
 ) -> list[float]:
     if len(scales) > 1:
         return [input_scale * scale / output_scale for scale in scales]
-    # With one scale for all channels TFLM multiplies in float32, and refuses a bias of another scale.
+    # With one scale for all channels TFLM multiplies in float32 and refuses an unrelated bias.
     with np.errstate(over="ignore", under="ignore"):
         product = float(np.float32(input_scale) * np.float32(scales[0]))
     bias = graph.tensors[op.inputs[2]] if len(op.inputs) > 2 and op.inputs[2] >= 0 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -25,8 +25,8 @@ class ConstantArray:
         return int(self.data.nbytes)
 
 
-Value: TypeAlias = "int | ConstantArray | list[Value] | dict[str, Value]"
-"""A C initialiser: number, array's address, array, or struct with field names."""
+Value: TypeAlias = "int | ConstantArray | Sequence[int] | Mapping[str, Value]"
+"""A C initialiser: number, array's address, array of numbers, or struct with field names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Step:
     op_index: int
     operator: str
     kernel: str
-    parameters: dict[str, Value]
+    parameters: Mapping[str, Value]
     inputs: tuple[int, ...]
     output: int
     type: str = ""
@@ -88,11 +88,8 @@ class Program:
 def _arrays(value: Value) -> Iterator[ConstantArray]:
     if isinstance(value, ConstantArray):
         yield value
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _arrays(item)
-    elif isinstance(value, list):
-        for item in value:
             yield from _arrays(item)
 
 

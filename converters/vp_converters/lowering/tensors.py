@@ -1,5 +1,7 @@
-"""Checks and values that several lowerings share. Their ValueErrors become ConversionErrors that name
-the operator."""
+"""Checks and values that several lowerings share.
+
+Their ValueErrors become ConversionErrors that name the operator.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def output_stage(
     scale, zero_point = activation(output)
     low, high = activation_range(op.attributes.activation, scale, zero_point)
     pairs = [quantize_multiplier(ratio) for ratio in ratios]
-    folded = [wrap_int32(int(b - input_zero_point * s)) for b, s in zip(bias, weight_sums, strict=True)]
+    folded = [
+        wrap_int32(int(b - input_zero_point * s)) for b, s in zip(bias, weight_sums, strict=True)
+    ]
     return {
         "bias": int32_array("bias", folded),
         "multiplier": int32_array("multiplier", [pair[0] for pair in pairs]),

@@ -50,9 +50,7 @@ def _amount(graph: Graph, pad: Op, convolution: Op) -> Padding | None:
     if before0 or after0 or before3 or after3 or min(top, bottom, left, right) < 0:
         return None
     inner = window.padding
-    return Padding(
-        inner.top + top, inner.bottom + bottom, inner.left + left, inner.right + right
-    )
+    return Padding(inner.top + top, inner.bottom + bottom, inner.left + left, inner.right + right)
 
 
 def _pads_with_zero_point(graph: Graph, pad: Op, zero_point: int) -> bool:
