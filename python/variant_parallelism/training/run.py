@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import queue
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from variant_parallelism.errors import VpError
+from variant_parallelism.families.catalog import get_family
 from variant_parallelism.families.spec import Family, VariantSpec
-from variant_parallelism.training.datasets import load_dataset
-from variant_parallelism.training.trainer import (
-    Report,
-    TrainedVariant,
-    train_variant,
-    write_json,
-)
+from variant_parallelism.training.datasets import Progress, load_dataset
+from variant_parallelism.training.record import RECORD_NAME, RunRecord, load_record
+from variant_parallelism.training.trainer import Report, TrainedVariant, train_variant
 
 BACKENDS = ("tensorflow", "torch", "jax")
 
 
 def variant_seed(family: Family, name: str) -> int:
     """The seed of one variant: the recipe's, offset by the variant's place in its whole family."""
-    from variant_parallelism.families import get_family
-
     whole = [variant.name for variant in get_family(family.name).variants]
     return 100 * family.recipe.seed + whole.index(name)
 
@@ -43,6 +39,7 @@ def train_family(
     image_size: int | None = None,
     resume: bool = True,
     report: Report | None = None,
+    progress: Progress | None = None,
 ) -> list[TrainedVariant]:
     """Train every variant of `family` on `data`, `jobs` at a time, into the folder `out`.
 
@@ -50,26 +47,13 @@ def train_family(
     backend, or a folder that holds another run.
     """
     check_backend(backend)
-    dataset = load_dataset(data, image_size=image_size, channels=family.channels)
+    dataset = load_dataset(data, image_size=image_size, channels=family.channels, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
-    height, width, channels = dataset.image_shape
-    write_json(
-        out / "run.json",
-        {
-            "family": family.name,
-            "data": str(data if data == "digits" else Path(data).resolve()),
-            "image_size": image_size,
-            "dataset": {
-                "name": dataset.name,
-                "train": len(dataset.train_images),
-                "test": len(dataset.test_images),
-            },
-            "classes": list(dataset.classes),
-            "input": {"height": height, "width": width, "channels": channels},
-            "recipe": asdict(family.recipe),
-            "backend": backend,
-        },
-    )
+    source = data if data == "digits" else str(Path(data).resolve())
+    record = RunRecord(family, source, image_size, dataset.classes, backend)
+    if resume and (out / RECORD_NAME).exists():
+        record = _merged(record, load_record(out), out)
+    record.save(out)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager:
@@ -91,6 +75,29 @@ def train_family(
     return [results[variant.name] for variant in family.variants]
 
 
+def _merged(new: RunRecord, old: RunRecord, out: Path) -> RunRecord:
+    """The record of `new` and what `old` trained before; VpError if the two do not match.
+
+    Only the number of variants may differ: `--variants` trains a family in parts.
+    """
+    trained = {variant.name: variant for variant in old.family.variants}
+    wanted = {variant.name: variant for variant in new.family.variants}
+    same = replace(old.family, variants=()) == replace(new.family, variants=())
+    if (
+        not same
+        or (old.data, old.image_size, old.classes) != (new.data, new.image_size, new.classes)
+        or any(trained[name] != wanted[name] for name in trained.keys() & wanted.keys())
+    ):
+        raise VpError(
+            f"{out} holds another run (family, recipe, data or variants differ): "
+            "use --no-resume to start over or another --out"
+        )
+    both = trained | wanted
+    order = [variant.name for variant in get_family(new.family.name).variants]
+    variants = tuple(both[name] for name in sorted(both, key=order.index))
+    return replace(new, family=replace(new.family, variants=variants))
+
+
 def check_backend(backend: str) -> None:
     """VpError unless Keras and the backend are installed."""
     if backend not in BACKENDS:
@@ -105,6 +112,7 @@ def check_backend(backend: str) -> None:
 
 def _start_worker(backend: str, threads: int) -> None:
     """Runs in each worker before Keras is imported: these are read at import."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):

@@ -20,6 +20,7 @@ from variant_parallelism.families.spec import Recipe, VariantSpec
 from variant_parallelism.preprocess import normalise
 from variant_parallelism.training.batches import TrainingBatches, inference_input
 from variant_parallelism.training.datasets import Dataset
+from variant_parallelism.training.files import write_json
 
 Report = Callable[[str, int, int, float, float], None]
 """(variant, steps done, steps in all, loss, accuracy of the running epoch)."""
@@ -124,13 +125,6 @@ def top_k_accuracy(scores: NDArray[Any], labels: NDArray[np.int64], k: int) -> f
     """Share of images whose label is among the k highest scores, ties to the lower index."""
     ranked = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :k]
     return float(np.mean((ranked == labels[:, None]).any(axis=1)))
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _compile(model: Any, recipe: Recipe, steps: int) -> None:
