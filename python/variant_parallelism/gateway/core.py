@@ -1,0 +1,324 @@
+"""The aggregator without I/O: bytes and the time in, bytes and events out.
+
+Whoever drives it calls a method when something happens, then sends what is in `outbox`, handles
+what is in `events`, and calls `poll` at `wake_at()`. The clock is whatever the driver says, so that
+tests run in virtual time. Times are seconds, never going back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variant_parallelism.errors import VpError
+from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.dispatch import Transfer
+from variant_parallelism.gateway.inbound import Inbound, stale_warning
+from variant_parallelism.gateway.outbound import Outbound
+from variant_parallelism.gateway.requests import Request, RequestBook, conclude
+from variant_parallelism.gateway.roster import SILENT_PERIODS, Node, make_nodes, objection
+from variant_parallelism.gateway.types import (
+    Answered,
+    Counters,
+    Event,
+    NodeChanged,
+    State,
+    Vote,
+    Warned,
+)
+from variant_parallelism.wire import MAX_K, Deframer, Hello, NodeError, Prediction, Sack
+
+MAX_SIDE = 4096
+_DISCOVER_GAP_S = 0.1
+
+
+class Core:
+    """One fleet's nodes and requests."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        boot: int,
+        *,
+        highest: dict[int, int] | None = None,
+        on_boot: Callable[[int], None] | None = None,
+    ) -> None:
+        """`boot` is this gateway's boot counter, higher than ever before; `highest` the counters
+        seen of each node in earlier runs; `on_boot` is told whenever the boot counter rises."""
+        self.fleet = fleet
+        self.counters = Counters()
+        self.nodes = make_nodes(fleet, highest or {}, self.counters)
+        self.events: deque[Event] = deque()
+        self._out = Outbound(fleet, boot, on_boot)
+        self._book = RequestBook(first=boot << 8)
+        self._hello_s = fleet.table.hello_ms / 1000
+        self._inbound = Inbound(fleet, self.nodes, self.counters)
+
+    @property
+    def outbox(self) -> deque[tuple[int, bytes]]:
+        """(node id, bytes for its link), in the order to send: frames or datagrams."""
+        return self._out.outbox
+
+    # What the driver reports.
+
+    def link_up(self, now: float, node_id: int) -> None:
+        """The way to a node is open."""
+        node = self.nodes[node_id]
+        node.linked = True
+        node.deframer = Deframer()
+        node.next_discover = now
+        self._drive(now)
+
+    def link_down(self, now: float, node_id: int, reason: str) -> None:
+        """The way to a node is closed, for `reason`."""
+        node = self.nodes[node_id]
+        node.linked = False
+        self._set_state(now, node, "dead", reason)
+        self._drive(now)
+
+    def stream(self, now: float, node_id: int, data: bytes) -> None:
+        """Bytes came over a node's serial line."""
+        node = self.nodes[node_id]
+        before = node.deframer.damaged
+        frames = node.deframer.push(data)
+        node.count("damaged", node.deframer.damaged - before)
+        for message, wire_bytes in frames:
+            self._receive(now, node_id, message, wire_bytes)
+        self._drive(now)
+
+    def datagram(self, now: float, node_id: int | None, data: bytes) -> None:
+        """A datagram came from a node's address; None: from an address that is no node's."""
+        self._receive(now, node_id, data, len(data))
+        self._drive(now)
+
+    def _receive(self, now: float, node_id: int | None, message: bytes, wire_bytes: int) -> None:
+        taken = self._inbound.take(node_id, message, wire_bytes)
+        if taken is None:
+            return
+        node, header, body = taken
+        node.last_seen = now
+        node.stale_told = False
+        if header.boot != node.hello_boot:
+            node.unannounced = True
+            node.next_discover = min(node.next_discover, node.last_discover + _DISCOVER_GAP_S)
+        if isinstance(body, Hello):
+            self._hello(now, node, header.boot, body)
+            return
+        if node.state == "dead" and node.hello is not None and not node.unannounced:
+            self._hello(now, node, header.boot, node.hello)
+        if isinstance(body, Sack):
+            if node.transfer and node.request and node.request.id == body.request:
+                node.transfer.acknowledge(body, header.counter, now)
+        elif isinstance(body, Prediction):
+            self._prediction(now, node, body, wire_bytes)
+        elif isinstance(body, NodeError):
+            self._error(node, body)
+
+    def submit(
+        self, now: float, image: NDArray[np.uint8], k: int | None, deadline_s: float | None
+    ) -> Request:
+        """Ask every live node about a uint8 image (H, W, C); `Answered` follows in `events`.
+
+        k and the deadline (seconds from now) default to the fleet's. VpError if they or the
+        image's shape are impossible.
+        """
+        k = self.fleet.table.k if k is None else k
+        if deadline_s is None:
+            deadline_s = self.fleet.table.deadline_ms / 1000
+        self._check(image, k, deadline_s)
+        self._out.begin_request()
+        request = self._book.add(image, k, now, now + deadline_s)
+        self.counters.requests += 1
+        for node in self.nodes.values():
+            if node.state == "up":
+                self._ask(node, request)
+        self._drive(now)
+        return request
+
+    def cancel(self, request: Request) -> None:
+        """Nobody waits for this request any more."""
+        if self._book.open.get(request.id) is request:
+            self._forget(request)
+
+    def poll(self, now: float) -> None:
+        """Do what has become due."""
+        self._drive(now)
+
+    def wake_at(self) -> float:
+        """When `poll` has something to do, if nothing happens before (infinity: never)."""
+        times = [request.deadline for request in self._book.open.values()]
+        for node in self.nodes.values():
+            if node.transfer is not None:
+                times.append(node.transfer.wake)
+            if node.state in ("up", "refused"):
+                times.append(node.last_seen + SILENT_PERIODS * self._hello_s)
+            if node.wants_hello:
+                times.append(node.next_discover)
+        return min(times, default=float("inf"))
+
+    # Nodes.
+
+    def _hello(self, now: float, node: Node, boot: int, hello: Hello) -> None:
+        restarted = (
+            node.state == "up"
+            and node.hello is not None
+            and boot != node.hello_boot
+            and hello.uptime_ms < node.hello.uptime_ms
+        )
+        if node.transfer is not None and boot != node.hello_boot:
+            node.transfer.restart(now)
+        node.hello, node.hello_boot, node.unannounced = hello, boot, False
+        against = objection(self.fleet, node, hello)
+        if against is not None:
+            self._set_state(now, node, "refused", against)
+            return
+        if restarted:
+            cause = f"restarted (cause: {hello.reset_cause.name.lower()})"
+            self.events.append(NodeChanged(node.id, "up", cause))
+        major, minor, patch = hello.firmware
+        self._set_state(now, node, "up", f"{hello.board}, firmware {major}.{minor}.{patch}")
+
+    def _set_state(self, now: float, node: Node, state: State, reason: str) -> None:
+        changed = (node.state, node.reason) != (state, reason)
+        entered, node.state, node.reason = node.state != state, state, reason
+        if changed:
+            self.events.append(NodeChanged(node.id, state, reason))
+        if state == "up":
+            if entered:
+                self._ask_again(node)
+            return
+        if entered:
+            node.next_discover = now
+            node.request, node.transfer = None, None
+            node.queue.clear()
+
+    def _watch(self, now: float) -> None:
+        """Deaths by silence, and calls to the nodes that are not up."""
+        for node in self.nodes.values():
+            silence = SILENT_PERIODS * self._hello_s
+            if node.state in ("up", "refused") and now >= node.last_seen + silence:
+                self._set_state(now, node, "dead", f"silent for {silence:g} s")
+            warning = stale_warning(node)
+            if warning is not None:
+                self.events.append(Warned(warning))
+            if node.wants_hello and now >= node.next_discover:
+                node.last_discover = now
+                node.next_discover = now + self._hello_s
+                self._out.discover(node)
+
+    # Requests.
+
+    def _check(self, image: NDArray[np.uint8], k: int, deadline_s: float) -> None:
+        classes = len(self.fleet.manifest.classes)
+        channels = self.fleet.manifest.input.channels
+        if not 1 <= k <= min(MAX_K, classes):
+            raise VpError(f"k must be 1 to {min(MAX_K, classes)}, not {k}")
+        if not 0 < deadline_s <= 600:
+            raise VpError(
+                f"the deadline must be over 0 and up to 600000 ms, not {deadline_s * 1000:g}"
+            )
+        good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == channels
+        if not good or not all(1 <= side <= MAX_SIDE for side in image.shape[:2]):
+            raise VpError(
+                f"an image must be uint8, height x width x {channels}, sides 1 to {MAX_SIDE}, "
+                f"not {image.dtype} {'x'.join(map(str, image.shape))}"
+            )
+
+    def _ask(self, node: Node, request: Request) -> None:
+        request.asked.add(node.id)
+        node.queue.append(request)
+
+    def _ask_again(self, node: Node) -> None:
+        """A node came up: it gets the open requests that it was asked, or that nobody works on."""
+        for request in self._book.open.values():
+            alone = not any(self.nodes[other].state == "up" for other in request.asked)
+            if not request.settled(node.id) and (node.id in request.asked or alone):
+                self._ask(node, request)
+
+    def _prediction(self, now: float, node: Node, prediction: Prediction, wire_bytes: int) -> None:
+        if node.state == "refused" or node.unannounced:
+            node.count("refused")
+            return
+        request = self._book.open.get(prediction.request)
+        if request is None or node.id not in request.asked:
+            ended = self._book.ended(prediction.request)
+            if ended is None or node.id not in ended.asked:
+                node.count("foreign")
+            else:
+                node.count("duplicate" if node.id in ended.votes else "late")
+            return
+        if node.id in request.votes:
+            node.count("duplicate")
+            return
+        if len(prediction.entries) != request.k:
+            node.count("foreign")
+            return
+        sent = request.first_sent.get(node.id, request.started)
+        request.errors.pop(node.id, None)
+        request.votes[node.id] = Vote(
+            node.id,
+            node.variant.name,
+            prediction.entries,
+            (now - sent) * 1000,
+            prediction.time_ms,
+            wire_bytes,
+        )
+        node.counters.answers += 1
+        if node.request is request:
+            if node.transfer is not None and node.transfer.completed is not None:
+                node.timing.sample_answer(now - node.transfer.completed)
+            node.request, node.transfer = None, None
+
+    def _error(self, node: Node, error: NodeError) -> None:
+        request = self._book.open.get(error.request)
+        if request is None or node.id not in request.asked or request.settled(node.id):
+            node.count("late")
+            return
+        node.count("errors")
+        request.errors[node.id] = error.code.text
+        if node.request is request:
+            node.request, node.transfer = None, None
+
+    def _conclude(self, now: float) -> None:
+        for request in list(self._book.open.values()):
+            live = [node for node in request.asked if self.nodes[node].state == "up"]
+            settled = bool(live) or bool(request.votes)
+            if (settled and all(request.settled(node) for node in live)) or now >= request.deadline:
+                self._finish(now, request)
+
+    def _finish(self, now: float, request: Request) -> None:
+        if request.votes:
+            self.counters.answers += 1
+        else:
+            self.counters.lost += 1
+        for node in request.asked - request.votes.keys():
+            self.nodes[node].counters.lost += 1
+        self.events.append(Answered(conclude(self.fleet, request, now)))
+        self._forget(request)
+
+    def _forget(self, request: Request) -> None:
+        self._book.end(request)
+        for node in self.nodes.values():
+            if node.request is request:
+                node.request, node.transfer = None, None
+            if request in node.queue:
+                node.queue.remove(request)
+
+    # Sending.
+
+    def _drive(self, now: float) -> None:
+        self._watch(now)
+        self._conclude(now)
+        for node in self.nodes.values():
+            while node.request is None and node.queue:
+                request = node.queue.popleft()
+                if not request.settled(node.id):
+                    node.request = request
+                    node.transfer = Transfer(request.chunks, node.timing, now)
+                    request.first_sent.setdefault(node.id, now)
+            if node.transfer is not None and node.request is not None:
+                for chunk in node.transfer.due(now):
+                    self._out.chunk(node, node.request, chunk)

@@ -1,0 +1,176 @@
+"""How one image reaches one node: a window of chunks, reports, retransmission, time-outs.
+
+At most `WINDOW` chunks are on their way to a node at any time. The last chunk of every burst asks
+for a report (SACK); what that says is missing goes out again, with a new counter, if it was lost:
+if something sent after it arrived, or if it was sent longer ago than the time-out. When no report
+comes, an empty chunk asks for one. All of it is bookkeeping: nothing here sends or reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from variant_parallelism.wire import CHUNK_SIZE, Sack
+
+WINDOW = 6
+"""Chunks that a small Ethernet controller's FIFO surely holds (docs/protocol.md, SACK)."""
+
+_MIN_TIMEOUT_S = 0.02
+_MAX_TIMEOUT_S = 3.0
+_MAX_POLL_S = 1.0
+_FIRST_POLL_S = 0.25
+_BITS_PER_BYTE = 10
+_CHUNK_ON_WIRE = CHUNK_SIZE + 32
+
+
+class Timing:
+    """The time-out of one node's link, learnt from how long its reports take.
+
+    Samples are ratios to the nominal time of what was sent, so that one chunk and six share an
+    estimate on a line of 11 KB/s: mean and deviation as in RFC 6298, section 2.
+    """
+
+    def __init__(self, baud: int | None) -> None:
+        """`baud` of a serial line in bit/s (8N1); None for a network."""
+        self._seconds_per_byte = _BITS_PER_BYTE / baud if baud else 0.0
+        self._ratio = 2.0
+        self._deviation = 0.5
+        self._sampled = False
+        self.answer_s = _FIRST_POLL_S
+        """How long the node takes from a whole image to its answer, smoothed."""
+
+    def _nominal(self, chunks: int) -> float:
+        return 0.01 + chunks * _CHUNK_ON_WIRE * self._seconds_per_byte
+
+    def timeout(self, chunks: int, doublings: int = 0) -> float:
+        """Seconds to wait for the report of `chunks` full chunks."""
+        seconds = self._nominal(chunks) * (self._ratio + 4 * self._deviation)
+        return min(_MAX_TIMEOUT_S, max(_MIN_TIMEOUT_S, seconds) * 2.0 ** min(doublings, 8))
+
+    def sample(self, chunks: int, elapsed: float) -> None:
+        """A report of `chunks` chunks came `elapsed` seconds after they were sent."""
+        ratio = elapsed / self._nominal(chunks)
+        if self._sampled:
+            self._deviation += 0.25 * (abs(ratio - self._ratio) - self._deviation)
+            self._ratio += 0.125 * (ratio - self._ratio)
+        else:
+            self._ratio, self._deviation, self._sampled = ratio, ratio / 2, True
+
+    def sample_answer(self, elapsed: float) -> None:
+        self.answer_s += 0.25 * (elapsed - self.answer_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One message to send. `number` None: no data, only the question what is there.
+
+    `again`: this node was sent the chunk before, so its message needs a new counter.
+    """
+
+    number: int | None
+    report: bool
+    again: bool
+
+
+@dataclass(slots=True)
+class _Sent:
+    order: int
+    at: float
+
+
+class Transfer:
+    """One image on its way to one node."""
+
+    def __init__(self, chunks: int, timing: Timing, now: float) -> None:
+        self.chunks = chunks
+        self.started = now
+        self.completed: float | None = None
+        self.wake: float = now
+        """When `due` has something to do, if nothing arrives before."""
+        self._timing = timing
+        self._todo = set(range(chunks))
+        self._flying: dict[int, _Sent] = {}
+        self._tried: set[int] = set()
+        self._order = 0
+        self._unreported = 0
+        self._reported_at: float | None = None
+        self._sack_counter = -1
+        self._doublings = 0
+        self._all_lost = False
+
+    @property
+    def unacknowledged(self) -> int:
+        """Chunks sent and not yet reported here: never more than WINDOW."""
+        return len(self._flying)
+
+    def due(self, now: float) -> list[Chunk]:
+        """What to send at `now`; `wake` is set to the next time-out."""
+        burst = sorted(self._todo)[: WINDOW - len(self._flying)]
+        if burst:
+            return self._send(burst, now)
+        if now < self.wake:
+            return []
+        if self.completed is None:
+            self.wake = now + self._timing.timeout(self._unreported, self._doublings + 1)
+        else:
+            wait = max(2 * self._timing.answer_s, self._timing.timeout(1))
+            self.wake = now + min(_MAX_POLL_S, wait * 1.5**self._doublings)
+        self._doublings += 1
+        self._reported_at = None
+        return [Chunk(None, report=True, again=False)]
+
+    def _send(self, burst: list[int], now: float) -> list[Chunk]:
+        sent = []
+        for number in burst:
+            self._todo.discard(number)
+            self._flying[number] = _Sent(self._order, now)
+            self._order += 1
+            sent.append(Chunk(number, number == burst[-1], number in self._tried))
+        self._tried.update(burst)
+        self._unreported += len(burst)
+        self._reported_at = now
+        self._doublings = 0
+        self.wake = now + self._timing.timeout(self._unreported)
+        return sent
+
+    def restart(self, now: float) -> None:
+        """The node may have forgotten everything: ask it, and believe what it misses is lost."""
+        self._all_lost = True
+        self._doublings = 0
+        self._reported_at = None
+        self.wake = now
+
+    def acknowledge(self, sack: Sack, counter: int, now: float) -> None:
+        """Take a report; `counter` is its message's. One overtaken by a newer one is ignored."""
+        missing = set(_expand(sack.missing, self.chunks))
+        if counter <= self._sack_counter or len(missing) != self.chunks - sack.received:
+            return
+        self._sack_counter = counter
+        here = [number for number in self._flying if number not in missing]
+        newest = max((self._flying[number].order for number in here), default=-1)
+        if self._reported_at is not None and newest == self._order - 1:
+            self._timing.sample(self._unreported, now - self._reported_at)
+            self._reported_at = None
+        for number in here:
+            del self._flying[number]
+        patience = self._timing.timeout(max(1, self._unreported))
+        for number in list(self._flying):
+            sent = self._flying[number]
+            if self._all_lost or sent.order < newest or now - sent.at >= patience:
+                del self._flying[number]
+        self._all_lost = False
+        self._todo = missing - self._flying.keys()
+        self._unreported = len(self._flying)
+        self._doublings = 0
+        if missing:
+            self.completed = None
+            self.wake = now + self._timing.timeout(max(1, self._unreported))
+        elif self.completed is None:
+            self.completed = now
+            self.wake = now + max(2 * self._timing.answer_s, self._timing.timeout(1))
+
+
+def _expand(ranges: Iterable[tuple[int, int]], limit: int) -> Iterable[int]:
+    for first, count in ranges:
+        yield from range(first, min(first + count, limit))

@@ -1,0 +1,91 @@
+"""What goes out: messages encoded once for every node, each with a counter of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.dispatch import Chunk
+from variant_parallelism.gateway.requests import Request
+from variant_parallelism.gateway.roster import Node
+from variant_parallelism.keys import group_key
+from variant_parallelism.wire import (
+    ALL_NODES,
+    SEQUENCE_BITS,
+    Body,
+    Discover,
+    Input,
+    encode,
+    frame,
+)
+
+_REQUESTS_PER_BOOT = 16384
+"""Requests after which the boot counter rises, so that a node that heard nothing for long does not
+take a new request for an old one."""
+
+
+class Outbound:
+    """Encodes for a fleet; `outbox` holds (node id, bytes for its link) in order."""
+
+    def __init__(self, fleet: Fleet, boot: int, on_boot: Callable[[int], None] | None) -> None:
+        self.outbox: deque[tuple[int, bytes]] = deque()
+        self.boot = boot
+        self._fleet_id = fleet.table.id
+        self._key = None if fleet.key is None else group_key(fleet.key, fleet.table.id)
+        self._on_boot = on_boot
+        self._sequence = 0
+        self._requests = 0
+
+    def begin_request(self) -> None:
+        self._requests += 1
+        if self._requests > _REQUESTS_PER_BOOT:
+            self._raise_boot()
+
+    def discover(self, node: Node) -> None:
+        self._send(node, *self._encode(Discover()))
+
+    def chunk(self, node: Node, request: Request, chunk: Chunk) -> None:
+        """A chunk of an image. Its message serves every node that gets it for the first time."""
+        if chunk.number is None:
+            self._send(node, *self._encode_chunk(request, 0, b"", report=True))
+            return
+        node.count("chunks")
+        slot = (chunk.number, chunk.report)
+        ready = request.encoded.get(slot)
+        if chunk.again or ready is None or ready[0] <= node.last_counter:
+            data = request.chunk(chunk.number)
+            ready = self._encode_chunk(request, chunk.number, data, chunk.report)
+        if chunk.again:
+            node.count("retransmitted")
+        else:
+            request.encoded[slot] = ready
+        self._send(node, *ready)
+
+    def _encode_chunk(
+        self, request: Request, number: int, data: bytes, report: bool
+    ) -> tuple[int, bytes]:
+        return self._encode(Input(request.id, request.k, report, *request.shape, number, data))
+
+    def _encode(self, body: Body) -> tuple[int, bytes]:
+        """A message to every node, with a counter never used before."""
+        if self._sequence >= 1 << SEQUENCE_BITS:
+            self._raise_boot()
+        counter = self.boot << SEQUENCE_BITS | self._sequence
+        self._sequence += 1
+        message = encode(body, fleet=self._fleet_id, node=ALL_NODES, counter=counter, key=self._key)
+        return counter, message
+
+    def _raise_boot(self) -> None:
+        self.boot += 1
+        self._sequence = 0
+        self._requests = 0
+        if self._on_boot is not None:
+            self._on_boot(self.boot)
+
+    def _send(self, node: Node, counter: int, message: bytes) -> None:
+        node.last_counter = max(node.last_counter, counter)
+        data = frame(message) if node.serial else message
+        node.count("messages_out")
+        node.count("bytes_out", len(data))
+        self.outbox.append((node.id, data))

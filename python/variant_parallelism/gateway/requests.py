@@ -1,0 +1,122 @@
+"""Requests in flight and those that ended lately: who was asked, who answered, what it means."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variant_parallelism.aggregate import combine_mean, combine_vp, probabilities, scatter, winner
+from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.types import Answer, Entries, Vote
+from variant_parallelism.wire import CHUNK_SIZE
+
+REMEMBERED = 1024
+"""Ended requests that late and duplicate answers are told apart for."""
+
+
+@dataclass(slots=True)
+class Request:
+    """One image that the fleet is asked about. Times in seconds of the core's clock."""
+
+    id: int
+    shape: tuple[int, int, int]
+    """Height, width, channels."""
+    data: bytes
+    k: int
+    started: float
+    deadline: float
+    asked: set[int] = field(default_factory=set)
+    first_sent: dict[int, float] = field(default_factory=dict)
+    votes: dict[int, Vote] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
+    encoded: dict[tuple[int, bool], tuple[int, bytes]] = field(default_factory=dict)
+    """Messages ready to send, with their counters, by chunk and report flag."""
+
+    @property
+    def chunks(self) -> int:
+        return -(-len(self.data) // CHUNK_SIZE)
+
+    def chunk(self, number: int) -> bytes:
+        return self.data[number * CHUNK_SIZE : (number + 1) * CHUNK_SIZE]
+
+    def settled(self, node: int) -> bool:
+        """Whether this node has said what it had to say."""
+        return node in self.votes or node in self.errors
+
+
+class RequestBook:
+    """Numbers requests and remembers the ended ones."""
+
+    def __init__(self, first: int) -> None:
+        self.open: dict[int, Request] = {}
+        self._next = first & 0xFFFF
+        self._ended: OrderedDict[int, Request] = OrderedDict()
+
+    def add(self, image: NDArray[np.uint8], k: int, now: float, deadline: float) -> Request:
+        """A new request under the next free 16-bit number."""
+        while self._next in self.open:
+            self._next = (self._next + 1) & 0xFFFF
+        height, width, channels = image.shape
+        shape = (height, width, channels)
+        request = Request(self._next, shape, image.tobytes(), k, now, deadline)
+        self._next = (self._next + 1) & 0xFFFF
+        self._ended.pop(request.id, None)
+        self.open[request.id] = request
+        return request
+
+    def end(self, request: Request) -> None:
+        del self.open[request.id]
+        request.data = b""
+        request.encoded.clear()
+        self._ended[request.id] = request
+        while len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+
+    def ended(self, number: int) -> Request | None:
+        return self._ended.get(number)
+
+
+def combine(fleet: Fleet, votes: list[tuple[float, Entries]]) -> NDArray[np.float64]:
+    """Shares float64 (C,) of the total weight, from (weight, entries) of each node that voted.
+
+    `vp`: the scaled sum with the manifest's weights; `vip`: the mean. With every class sent and
+    every node alive the shares sum to 1.
+    """
+    classes = len(fleet.manifest.classes)
+    vectors = []
+    for _, entries in votes:
+        indices, scores = zip(*entries, strict=True)
+        vectors.append(scatter(indices, probabilities(np.asarray(scores, np.int8)), classes))
+    if fleet.aggregation == "vip":
+        return combine_mean(vectors)
+    weights = [weight for weight, _ in votes]
+    return combine_vp(vectors, weights) / sum(weights)
+
+
+def conclude(fleet: Fleet, request: Request, now: float) -> Answer:
+    """The answer that the votes of a request add up to; ties go to the lower class."""
+    nodes = {table.id: fleet.variant_of(table) for table in fleet.nodes}
+    votes = tuple(request.votes[node] for node in sorted(request.votes))
+    missing = tuple(node for node in sorted(nodes) if node not in request.votes)
+    latency_ms = (now - request.started) * 1000
+    if not votes:
+        nothing = np.zeros(len(fleet.manifest.classes))
+        return Answer(
+            request.id, None, None, None, nothing, votes, missing, request.errors, latency_ms
+        )
+    shares = combine(fleet, [(nodes[vote.node].weight, vote.entries) for vote in votes])
+    best = int(winner(shares))
+    return Answer(
+        request.id,
+        best,
+        fleet.manifest.classes[best],
+        float(shares[best]),
+        shares,
+        votes,
+        missing,
+        request.errors,
+        latency_ms,
+    )

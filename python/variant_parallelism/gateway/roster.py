@@ -1,0 +1,115 @@
+"""The fleet's nodes: who they say they are, whether they are alive, what may be asked of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from variant_parallelism.fleet import Fleet, NodeTable
+from variant_parallelism.gateway.dispatch import Timing, Transfer
+from variant_parallelism.gateway.requests import Request
+from variant_parallelism.gateway.types import Counters, NodeStatus, State
+from variant_parallelism.keys import node_key
+from variant_parallelism.manifest import VariantInfo
+from variant_parallelism.wire import Deframer, Hello, ReplayWindow
+
+SILENT_PERIODS = 3
+"""Heartbeat periods without a word after which a node counts as dead."""
+
+
+@dataclass(slots=True)
+class Node:
+    """What the gateway knows of one node. Only the core changes it."""
+
+    table: NodeTable
+    variant: VariantInfo
+    key: bytes | None
+    replay: ReplayWindow
+    timing: Timing
+    fleet_counters: Counters
+    state: State = "unknown"
+    reason: str = "not heard of yet"
+    linked: bool = False
+    last_seen: float = 0.0
+    hello: Hello | None = None
+    hello_boot: int = -1
+    unannounced: bool = True
+    """Whether its present boot has not been seen in a HELLO."""
+    last_discover: float = float("-inf")
+    next_discover: float = 0.0
+    last_counter: int = -1
+    """Highest counter sent to this node: it refuses messages that fall far behind."""
+    stale: int = 0
+    """Replayed messages since the last accepted one."""
+    stale_told: bool = False
+    deframer: Deframer = field(default_factory=Deframer)
+    queue: deque[Request] = field(default_factory=deque)
+    request: Request | None = None
+    transfer: Transfer | None = None
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def id(self) -> int:
+        return self.table.id
+
+    @property
+    def serial(self) -> bool:
+        """Whether its messages are framed, on a line of its own."""
+        return self.table.serial is not None
+
+    @property
+    def wants_hello(self) -> bool:
+        return self.linked and (self.state != "up" or self.unannounced)
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to one of the node's counters and to the fleet's."""
+        self.counters.add(name, amount)
+        self.fleet_counters.add(name, amount)
+
+    def status(self) -> NodeStatus:
+        return NodeStatus(
+            self.id,
+            self.variant.name,
+            self.table.board,
+            "serial" if self.serial else "udp",
+            self.table.port or "",
+            self.state,
+            self.reason,
+            self.hello,
+            self.counters,
+        )
+
+
+def make_nodes(fleet: Fleet, highest: dict[int, int], counters: Counters) -> dict[int, Node]:
+    """The nodes of a fleet by id.
+
+    `highest` are the message counters remembered from earlier runs, `counters` the fleet's.
+    """
+    nodes = {}
+    for table in fleet.nodes:
+        key = None if fleet.key is None else node_key(fleet.key, fleet.table.id, table.id)
+        nodes[table.id] = Node(
+            table,
+            fleet.variant_of(table),
+            key,
+            ReplayWindow(highest.get(table.id)),
+            Timing(table.baud if table.serial is not None else None),
+            counters,
+        )
+    return nodes
+
+
+def objection(fleet: Fleet, node: Node, hello: Hello) -> str | None:
+    """Why a node that says `hello` cannot take part in this fleet, or None."""
+    if hello.model_hash != node.variant.hash:
+        for variant in fleet.manifest.variants:
+            if variant.hash == hello.model_hash:
+                return f"it runs {variant.name} but the fleet file says {node.variant.name}"
+        return f"its model {hello.model_hash} is not in {fleet.table.manifest}"
+    if hello.classes != len(fleet.manifest.classes):
+        return f"it has {hello.classes} classes, the fleet {len(fleet.manifest.classes)}"
+    if hello.channels != fleet.manifest.input.channels:
+        return f"it takes {hello.channels} channels, the fleet has {fleet.manifest.input.channels}"
+    if hello.capacity < fleet.manifest.input.size:
+        return f"it holds images of {hello.capacity} bytes, not {fleet.manifest.input.size}"
+    return None

@@ -1,0 +1,164 @@
+"""A serial port that stays open: reads, writes and reopens in threads of its own.
+
+Anything that pyserial's `serial_for_url` opens: a device, or `socket://host:port`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import queue
+import re
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import serial
+
+_READ_TIMEOUT_S = 0.2
+_WRITE_TIMEOUT_S = 1.0
+_FIRST_RETRY_S = 0.1
+_LAST_RETRY_S = 2.0
+_QUEUED_WRITES = 64
+_READ_AT_ONCE = 4096
+
+
+class LinkSink(Protocol):
+    """Where a link reports, always on the event loop's thread."""
+
+    def on_link_up(self, node_id: int) -> None: ...
+    def on_link_down(self, node_id: int, reason: str) -> None: ...
+    def on_bytes(self, node_id: int, data: bytes) -> None: ...
+
+
+class SerialLink:
+    """One node's serial port."""
+
+    def __init__(self, node_id: int, url: str, baud: int, sink: LinkSink) -> None:
+        self.url = url
+        self._node_id = node_id
+        self._baud = baud
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._first: asyncio.Future[str | None] = self._loop.create_future()
+        self._stop = threading.Event()
+        self._writes: queue.Queue[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name=f"serial {url}", daemon=True)
+
+    async def start(self) -> str | None:
+        """Open the port; None, or why that failed. Attempts go on until `close`."""
+        self._thread.start()
+        return await asyncio.shield(self._first)
+
+    def send(self, data: bytes) -> bool:
+        """Queue bytes to write. False if the port is closed or takes nothing; never blocks."""
+        writes = self._writes
+        if writes is None:
+            return False
+        try:
+            writes.put_nowait(data)
+        except queue.Full:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop the threads and close the port."""
+        self._stop.set()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # The loop may be closed by now.
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _report_first(self, reason: str | None) -> None:
+        if not self._first.done():
+            self._first.set_result(reason)
+
+    def _run(self) -> None:
+        retry = _FIRST_RETRY_S
+        while not self._stop.is_set():
+            try:
+                port = open_port(self.url, self._baud)
+            except (OSError, ValueError) as error:
+                reason = explain(self.url, error)
+                self._call(self._report_first, reason)
+                self._call(self._sink.on_link_down, self._node_id, reason)
+                self._stop.wait(retry)
+                retry = min(2 * retry, _LAST_RETRY_S)
+                continue
+            retry = _FIRST_RETRY_S
+            reason = self._serve(port)
+            if not self._stop.is_set():
+                self._call(self._sink.on_link_down, self._node_id, reason)
+                self._stop.wait(retry)
+
+    def _serve(self, port: Any) -> str:
+        """Read until the port fails or `close`; returns why it ended."""
+        failed = threading.Event()
+        writes: queue.Queue[bytes] = queue.Queue(_QUEUED_WRITES)
+        writes.put_nowait(b"\0")
+        writer = threading.Thread(
+            target=self._write, args=(port, writes, failed), name=f"write {self.url}", daemon=True
+        )
+        self._writes = writes
+        writer.start()
+        self._call(self._sink.on_link_up, self._node_id)
+        self._call(self._report_first, None)
+        reason = f"{self.url}: closed by the other side"
+        try:
+            while not (self._stop.is_set() or failed.is_set()):
+                data = port.read(1)
+                while data and len(data) < _READ_AT_ONCE and (waiting := port.in_waiting):
+                    data += port.read(waiting)
+                if data:
+                    self._call(self._sink.on_bytes, self._node_id, data)
+        except (OSError, TypeError, ValueError) as error:
+            reason = explain(self.url, error)
+        self._writes = None
+        failed.set()
+        writer.join()
+        with contextlib.suppress(OSError):
+            port.close()
+        return reason
+
+    @staticmethod
+    def _write(port: Any, writes: queue.Queue[bytes], failed: threading.Event) -> None:
+        while not failed.is_set():
+            try:
+                data = writes.get(timeout=_READ_TIMEOUT_S)
+            except queue.Empty:
+                continue
+            try:
+                port.write(data)
+            except serial.SerialTimeoutException:
+                # Part of a frame may be out; a delimiter keeps the next one apart from it.
+                if not writes.full():
+                    writes.put_nowait(b"\0")
+            except (OSError, TypeError, ValueError):
+                failed.set()
+
+
+def open_port(url: str, baud: int) -> Any:
+    """Open a device for this process alone, or a pyserial URL. OSError or ValueError if not."""
+    options: dict[str, Any] = {"timeout": _READ_TIMEOUT_S, "write_timeout": _WRITE_TIMEOUT_S}
+    if "://" not in url:
+        options["exclusive"] = True
+    return serial.serial_for_url(url, baudrate=baud, **options)
+
+
+def explain(url: str, error: Exception) -> str:
+    """One line that names the port and the way out."""
+    number = getattr(error, "errno", None)
+    if number is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
+        number = int(found.group(1))
+    if number == errno.ENOENT:
+        return f"{url}: no such port; is the board plugged in?"
+    if number in (errno.EBUSY, errno.EAGAIN):
+        return f"{url}: another program uses this port; close it"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"{url}: permission denied; join the group that owns it (often dialout)"
+    if number == errno.ECONNREFUSED:
+        return f"{url}: nothing listens there; is the board or emulator running?"
+    return f"{url}: {' '.join(str(error).split())}"

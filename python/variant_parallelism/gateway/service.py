@@ -1,0 +1,270 @@
+"""The gateway on real ports: an asyncio shell around the core."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variant_parallelism.errors import VpError
+from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.core import Core
+from variant_parallelism.gateway.serial_link import SerialLink
+from variant_parallelism.gateway.state import StateFile, default_state_dir
+from variant_parallelism.gateway.types import (
+    Answer,
+    Answered,
+    Counters,
+    Event,
+    NodeChanged,
+    NodeStatus,
+    Warned,
+)
+from variant_parallelism.gateway.udp_link import UdpLink
+
+_SAVE_PERIOD_S = 60.0
+_RESOLVE_PERIOD_S = 2.0
+
+log = logging.getLogger("variant_parallelism.gateway")
+
+
+class Gateway:
+    """One fleet's aggregator.
+
+    Use it as an asynchronous context manager: entering opens the ports and calls the nodes,
+    leaving closes everything. A board that is missing is a dead node that comes back by itself;
+    entering raises VpError only if no port at all opens, or the UDP port is taken.
+    """
+
+    def __init__(self, fleet: Fleet, *, state_dir: Path | None = None) -> None:
+        """`state_dir` is where counters are kept between runs (default: the user's state folder).
+
+        VpError if a node has no address yet because it is emulated.
+        """
+        for node in fleet.nodes:
+            if node.emulated is not None:
+                raise VpError(
+                    f"node {node.id} is emulated: run `vp emulate {fleet.path}` and use the "
+                    "fleet file that it writes"
+                )
+        self.fleet = fleet
+        self._state_dir = state_dir or default_state_dir()
+        self._listeners: list[Callable[[Event], None]] = []
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._serial: dict[int, SerialLink] = {}
+        self._udp: UdpLink | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._open = False
+
+    async def __aenter__(self) -> Gateway:
+        self._loop = asyncio.get_running_loop()
+        self._state = StateFile.load(self._state_dir, self.fleet.table.name)
+        self._warn_of_state()
+        boot = self._state.next_boot()
+        self._save()
+        highest = self._state.highest if self.fleet.key is not None else {}
+        self._core = Core(self.fleet, boot, highest=highest, on_boot=self._keep_boot)
+        self._open = True
+        try:
+            await self._open_links()
+        except BaseException:
+            await self._close()
+            raise
+        self._tasks.append(asyncio.create_task(self._save_now_and_then()))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    @property
+    def counters(self) -> Counters:
+        return self._core.counters
+
+    @property
+    def udp_port(self) -> int | None:
+        """The UDP port in use, if the fleet has UDP nodes."""
+        return None if self._udp is None else self._udp.port
+
+    def nodes(self) -> list[NodeStatus]:
+        """Every node of the fleet, in the fleet file's order."""
+        return [node.status() for node in self._core.nodes.values()]
+
+    def on_event(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with every event from now on, on the event loop's thread."""
+        self._listeners.append(listener)
+
+    async def wait_for_nodes(self, count: int, timeout_s: float) -> int:
+        """Wait until `count` nodes are up; the number that are, also when time runs out."""
+        await self._wait(lambda: self._alive() >= count, timeout_s)
+        return self._alive()
+
+    async def wait_until_settled(self, timeout_s: float) -> int:
+        """Wait until every node whose link is open has announced itself; the number up."""
+        await self._wait(
+            lambda: all(
+                node.state in ("up", "refused") or not node.linked
+                for node in self._core.nodes.values()
+            ),
+            timeout_s,
+        )
+        return self._alive()
+
+    async def classify(
+        self, image: NDArray[np.uint8], *, k: int | None = None, deadline_ms: float | None = None
+    ) -> Answer:
+        """Ask every live node about a uint8 image (H, W, C).
+
+        Returns at once when all of them have answered, at the deadline with what there is. k and
+        the deadline default to the fleet's. VpError if they or the image's shape are impossible.
+        """
+        if not self._open:
+            raise VpError("the gateway is closed")
+        deadline_s = None if deadline_ms is None else deadline_ms / 1000
+        request = self._core.submit(self._loop.time(), image, k, deadline_s)
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        self._waiting[request.id] = future
+        self._flush()
+        try:
+            return await future
+        finally:
+            self._core.cancel(request)
+            if self._waiting.get(request.id) is future:
+                del self._waiting[request.id]
+
+    # Links report here.
+
+    def on_link_up(self, node_id: int) -> None:
+        self._tell(lambda now: self._core.link_up(now, node_id))
+
+    def on_link_down(self, node_id: int, reason: str) -> None:
+        self._tell(lambda now: self._core.link_down(now, node_id, reason))
+
+    def on_bytes(self, node_id: int, data: bytes) -> None:
+        self._tell(lambda now: self._core.stream(now, node_id, data))
+
+    def _on_datagram(self, node_id: int | None, data: bytes) -> None:
+        self._tell(lambda now: self._core.datagram(now, node_id, data))
+
+    def _tell(self, report: Callable[[float], None]) -> None:
+        if self._open:
+            report(self._loop.time())
+            self._flush()
+
+    # Driving the core.
+
+    def _flush(self) -> None:
+        """Send and announce what the core left, and set the timer for what comes next."""
+        outbox = self._core.outbox
+        while outbox:
+            node_id, data = outbox.popleft()
+            if node_id in self._serial:
+                self._serial[node_id].send(data)
+            elif self._udp is not None:
+                self._udp.send(node_id, data)
+        while self._core.events:
+            self._announce(self._core.events.popleft())
+        if self._timer is not None:
+            self._timer.cancel()
+        wake = self._core.wake_at()
+        self._timer = None if wake == float("inf") else self._loop.call_at(wake, self._wake)
+
+    def _wake(self) -> None:
+        self._tell(self._core.poll)
+
+    def _announce(self, event: Event) -> None:
+        if isinstance(event, Answered):
+            future = self._waiting.pop(event.answer.request, None)
+            if future is not None and not future.done():
+                future.set_result(event.answer)
+        elif isinstance(event, NodeChanged):
+            self._changed.set()
+        elif isinstance(event, Warned):
+            log.warning("%s", event.text)
+        for listener in self._listeners:
+            listener(event)
+
+    def _alive(self) -> int:
+        return sum(node.state == "up" for node in self._core.nodes.values())
+
+    async def _wait(self, reached: Callable[[], bool], timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not reached():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    # Opening and closing.
+
+    async def _open_links(self) -> None:
+        if any(node.udp is not None for node in self.fleet.nodes):
+            self._udp = UdpLink(self._on_datagram)
+            await self._udp.open(self.fleet.table.gateway.listen)
+        for node in self.fleet.nodes:
+            if node.serial is not None:
+                self._serial[node.id] = SerialLink(node.id, node.serial, node.baud, self)
+            elif node.udp is not None:
+                self._tasks.append(asyncio.create_task(self._resolve(node.id, node.udp)))
+        failures = await asyncio.gather(*(link.start() for link in self._serial.values()))
+        reasons = [reason for reason in failures if reason is not None]
+        if self._udp is None and len(reasons) == len(self._serial):
+            raise VpError(f"no port of {self.fleet.path} opens: {'; '.join(reasons)}")
+
+    async def _resolve(self, node_id: int, endpoint: str) -> None:
+        assert self._udp is not None
+        while (reason := await self._udp.add_node(node_id, endpoint)) is not None:
+            self.on_link_down(node_id, reason)
+            await asyncio.sleep(_RESOLVE_PERIOD_S)
+        self.on_link_up(node_id)
+
+    async def _close(self) -> None:
+        self._open = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*(link.close() for link in self._serial.values()))
+        if self._udp is not None:
+            self._udp.close()
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(VpError("the gateway was closed"))
+        self._save()
+
+    # Keeping counters.
+
+    def _keep_boot(self, boot: int) -> None:
+        self._state.boot = boot
+        self._save()
+
+    def _save(self) -> None:
+        if self.fleet.key is not None and hasattr(self, "_core"):
+            for node in self._core.nodes.values():
+                if node.replay.highest > 0:
+                    self._state.highest[node.id] = node.replay.highest
+        self._state.save()
+        self._warn_of_state()
+
+    def _warn_of_state(self) -> None:
+        if self._state.warning is not None:
+            log.warning("%s", self._state.warning)
+            self._state.warning = None
+
+    async def _save_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_PERIOD_S)
+            self._save()

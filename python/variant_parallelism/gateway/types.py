@@ -1,0 +1,128 @@
+"""What the gateway tells its callers: answers, votes, the state of nodes, counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variant_parallelism.wire import Hello
+
+Entries: TypeAlias = tuple[tuple[int, int], ...]
+Transport: TypeAlias = Literal["serial", "udp"]
+State: TypeAlias = Literal["up", "dead", "unknown", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One node's top-k: (class, int8 score), best first.
+
+    `latency_ms` runs from the first chunk sent to the answer, `inference_ms` is the node's own
+    time for resize, inference and top-k. `wire_bytes` counts the answer with its framing.
+    """
+
+    node: int
+    variant: str
+    entries: Entries
+    latency_ms: float
+    inference_ms: float
+    wire_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The combined answer to one image.
+
+    `scores` are float64 shares (C,) of the total weight of the nodes that answered, and `score`
+    is the winner's. `class_index`, `class_name` and `score` are None if no node answered.
+    `missing` are the fleet's nodes without a vote, `errors` says why some of them have none.
+    """
+
+    request: int
+    class_index: int | None
+    class_name: str | None
+    score: float | None
+    scores: NDArray[np.float64]
+    votes: tuple[Vote, ...]
+    missing: tuple[int, ...]
+    errors: dict[int, str]
+    latency_ms: float
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts since the gateway started, of the whole fleet or of one node.
+
+    The dropped messages are `foreign` (another fleet, an unknown node or source, not a node's
+    message, or about a request that this gateway never made), `forged`, `damaged` and `replayed`.
+    """
+
+    requests: int = 0
+    answers: int = 0
+    """Requests that at least one node answered; of a node: its votes."""
+    lost: int = 0
+    """Requests that no node answered; of a node: requests that it was asked and did not answer."""
+    late: int = 0
+    duplicate: int = 0
+    refused: int = 0
+    """Predictions of a node whose model the fleet does not know."""
+    errors: int = 0
+    foreign: int = 0
+    forged: int = 0
+    damaged: int = 0
+    replayed: int = 0
+    chunks: int = 0
+    retransmitted: int = 0
+    messages_in: int = 0
+    messages_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    def add(self, name: str, amount: int = 1) -> None:
+        setattr(self, name, getattr(self, name) + amount)
+
+    def as_dict(self) -> dict[str, int]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node as the gateway sees it. `reason` says why it is not up."""
+
+    id: int
+    variant: str
+    board: str
+    transport: Transport
+    address: str
+    state: State
+    reason: str
+    hello: Hello | None
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChanged:
+    """A node's state changed; `reason` is a line for people."""
+
+    node: int
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request ended, with or without an answer."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that people should look at; the gateway goes on."""
+
+    text: str
+
+
+Event: TypeAlias = NodeChanged | Answered | Warned

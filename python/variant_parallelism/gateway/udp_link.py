@@ -1,0 +1,82 @@
+"""One UDP socket for all of a fleet's UDP nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from variant_parallelism.errors import VpError
+from variant_parallelism.fleet import parse_endpoint
+
+Address = tuple[str, int]
+
+
+class UdpLink(asyncio.DatagramProtocol):
+    """Receives from anywhere, says which node an address belongs to, sends to nodes."""
+
+    def __init__(self, on_datagram: Callable[[int | None, bytes], None]) -> None:
+        self._on_datagram = on_datagram
+        self._transport: asyncio.DatagramTransport | None = None
+        self._family = socket.AF_INET
+        self._address_of: dict[int, Address] = {}
+        self._node_at: dict[Address, int] = {}
+
+    async def open(self, listen: str) -> None:
+        """Bind to `host:port`; VpError if that cannot be had."""
+        host, port = parse_endpoint(listen)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                why = "another program uses this port (a gateway that already runs?)"
+            else:
+                why = error.strerror or str(error)
+            raise VpError(f"cannot listen on udp {listen}: {why}; see [gateway] listen") from None
+
+    async def add_node(self, node_id: int, endpoint: str) -> str | None:
+        """Resolve a node's `host:port`; None, or why it has no address."""
+        host, port = parse_endpoint(endpoint)
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, family=self._family, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            return f"{endpoint}: {error.strerror or error}"
+        address = (str(found[0][4][0]), int(found[0][4][1]))
+        other = self._node_at.get(address)
+        if other is not None and other != node_id:
+            return f"{endpoint}: node {other} has the same address"
+        self._address_of[node_id] = address
+        self._node_at[address] = node_id
+        return None
+
+    def send(self, node_id: int, data: bytes) -> None:
+        address = self._address_of.get(node_id)
+        if self._transport is not None and address is not None:
+            self._transport.sendto(data, address)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def port(self) -> int:
+        """The port in use (also when `listen` had port 0)."""
+        if self._transport is None:
+            raise RuntimeError("the UDP socket is not open")
+        return int(self._transport.get_extra_info("sockname")[1])
+
+    # asyncio.DatagramProtocol
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._family = transport.get_extra_info("socket").family
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        self._on_datagram(self._node_at.get((addr[0], addr[1])), data)
+
+    def error_received(self, exc: Exception) -> None:
+        """An unreachable node shows as silence."""
