@@ -70,7 +70,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             built = Path(ffi.compile(tmpdir=folder))
             target = ROOT / "python" / "variant_parallelism" / built.name
-            target.write_bytes(built.read_bytes())
+            # A process that has the old one loaded keeps its file.
+            partial = target.with_name(target.name + ".part")
+            partial.write_bytes(built.read_bytes())
+            partial.replace(target)
         print(target)
     elif arguments.output is not None:
         ffi.set_source("variant_parallelism._native", preamble)
