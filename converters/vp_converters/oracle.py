@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tflite
 
 from vp_converters.errors import ConversionError
+from vp_converters.reader import read_graph
 
 Int8Array = npt.NDArray[np.int8]
 
@@ -33,7 +34,9 @@ class Oracle:
                 "the tflite_micro package is missing: pip install --pre tflite-micro"
             ) from None
         try:
-            self._interpreter: Any = runtime.Interpreter.from_bytes(data)
+            self._interpreter: Any = runtime.Interpreter.from_bytes(
+                data, arena_size=_arena_size(data)
+            )
         except (RuntimeError, ValueError) as error:
             raise ConversionError("tflite_micro refuses the model") from error
 
@@ -42,6 +45,13 @@ class Oracle:
         self._interpreter.set_input(np.ascontiguousarray(value), 0)
         self._interpreter.invoke()
         return np.array(self._interpreter.get_output(0), dtype=np.int8)
+
+
+def _arena_size(data: bytes) -> int:
+    """Room enough: the interpreter's own structures, and every activation at a place of its own."""
+    graph = read_graph(data)
+    activations = sum(tensor.size for tensor in graph.tensors if tensor.data is None)
+    return 2**20 + 10 * len(data) + 5 * activations
 
 
 def cut(data: bytes, op_count: int, output: int) -> bytes:

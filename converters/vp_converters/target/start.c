@@ -1,0 +1,37 @@
+/* Start-up for programs that run under semihosting on QEMU's mps2-an386 (Cortex-M4F). */
+#include <stdint.h>
+
+#define CPACR (*(volatile uint32_t *)0xE000ED88u)
+#define FPU_FULL_ACCESS (0xFu << 20)
+
+enum { SYS_EXIT_EXTENDED = 0x20, ADP_STOPPED_APPLICATION_EXIT = 0x20026, EXIT_FAULT = 70 };
+
+extern uint32_t __stack;
+extern void _start(void);
+
+static void fault(void)
+{
+    static const uint32_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, EXIT_FAULT};
+    register uint32_t r0 __asm__("r0") = SYS_EXIT_EXTENDED;
+    register const uint32_t *r1 __asm__("r1") = block;
+    __asm__ volatile("bkpt 0xAB" : : "r"(r0), "r"(r1) : "memory");
+    for (;;) {
+    }
+}
+
+static void reset(void)
+{
+    CPACR |= FPU_FULL_ACCESS;
+    __asm__ volatile("dsb\n\tisb");
+    _start();
+}
+
+typedef union vector {
+    uint32_t *stack;
+    void (*handler)(void);
+} vector;
+
+__attribute__((section(".vectors"), used)) static const vector vectors[16] = {
+    {.stack = &__stack}, {.handler = reset}, {.handler = fault}, {.handler = fault},
+    {.handler = fault},  {.handler = fault}, {.handler = fault},
+};
