@@ -139,6 +139,13 @@ void vp_node_take_chunk(vp_node *node, enum vp_node_link link, const vp_input *c
     }
 }
 
+void vp_node_note_traffic(vp_node *node, enum vp_node_link link)
+{
+    if (node->input.state == INPUT_RECEIVING && node->input.link == link) {
+        node->input.heard_us = vp_node_now(node);
+    }
+}
+
 void vp_node_check_gap(vp_node *node)
 {
     vp_node_input *input = &node->input;

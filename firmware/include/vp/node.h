@@ -102,7 +102,7 @@ typedef struct vp_node_input {
     uint32_t size;                 /**< Bytes of the whole input. */
     uint32_t chunks;               /**< Chunks of the whole input. */
     uint32_t received;             /**< Chunks that are here. */
-    uint64_t heard_us;             /**< When the last chunk came, or the last SACK went. */
+    uint64_t heard_us;             /**< When its link was last heard, or the last SACK went. */
     uint64_t complete_us;
 } vp_node_input;
 
@@ -156,6 +156,10 @@ void vp_node_receive(vp_node *node, enum vp_node_link link, const uint8_t *messa
 
 /** Counts a frame that did not even decode to a message. */
 void vp_node_count_damaged(vp_node *node);
+
+/** Says that bytes came in on a link: as long as they do, a chunk may be on its way, and its input
+ *  is not yet asked for (one chunk takes 47 ms at 115,200 baud). */
+void vp_node_note_traffic(vp_node *node, enum vp_node_link link);
 
 /** Does one bounded piece of work: what is due by the clock, then some rows of a resize or one step
  *  of the model. @return 1 if there is more to do at once, 0 if only a message or the clock brings

@@ -1,0 +1,72 @@
+/* Watchdog, vectors and what main.c asks of the board as a whole. */
+#include "mps2.h"
+#include "vp/wire.h"
+
+#define WATCHDOG 0x40008000u
+#define WATCHDOG_LOAD VP_REGISTER(WATCHDOG + 0x000u)
+#define WATCHDOG_CONTROL VP_REGISTER(WATCHDOG + 0x008u)
+#define WATCHDOG_CLEAR VP_REGISTER(WATCHDOG + 0x00Cu)
+#define WATCHDOG_LOCK VP_REGISTER(WATCHDOG + 0xC00u)
+#define WATCHDOG_UNLOCK_KEY 0x1ACCE551u
+#define WATCHDOG_RESET_AND_INTERRUPT 3u
+
+/* The first expiry raises the NMI, the second one resets the board. */
+#define WATCHDOG_CYCLES (2u * VP_BOARD_CLOCK_HZ)
+#define WATCHDOG_LAST_CYCLES 1000u
+
+void vp_board_watchdog_barked(void);
+
+static void start_watchdog(uint32_t cycles)
+{
+    WATCHDOG_LOCK = WATCHDOG_UNLOCK_KEY;
+    WATCHDOG_LOAD = cycles;
+    WATCHDOG_CONTROL = WATCHDOG_RESET_AND_INTERRUPT;
+    WATCHDOG_LOCK = 0;
+}
+
+/* NMI: the main loop has hung for two seconds. Leaves the cause; the watchdog's own reset follows. */
+void vp_board_watchdog_barked(void)
+{
+    vp_core_record_cause(VP_RESET_WATCHDOG);
+    start_watchdog(WATCHDOG_LAST_CYCLES);
+    for (;;) {
+    }
+}
+
+void vp_board_feed_watchdog(void)
+{
+    WATCHDOG_LOCK = WATCHDOG_UNLOCK_KEY;
+    WATCHDOG_CLEAR = 1;
+    WATCHDOG_LOCK = 0;
+}
+
+void vp_board_init(void)
+{
+    vp_core_read_reset_record();
+    vp_core_start_clock();
+    vp_mps2_uart_start();
+    start_watchdog(WATCHDOG_CYCLES);
+}
+
+const uint8_t *vp_board_provision_block(void)
+{
+    return (const uint8_t *)VP_BOARD_PROVISION_ADDRESS;
+}
+
+static int input_waiting(void)
+{
+    return vp_mps2_uart_waiting() || vp_mps2_ethernet_waiting();
+}
+
+void vp_board_sleep(void)
+{
+    vp_core_sleep(input_waiting);
+}
+
+#define UNUSED vp_core_unexpected
+VP_BOARD_VECTORS static const vp_vector vectors[] = {
+    vp_mps2_uart_interrupt, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
+    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, vp_mps2_ethernet_interrupt, UNUSED, UNUSED,
+    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
+    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
+};
