@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway.dispatch import Timing, Transfer
@@ -76,7 +76,7 @@ class Node:
             self.state,
             self.reason,
             self.hello,
-            self.counters,
+            replace(self.counters),
         )
 
 

@@ -1,0 +1,64 @@
+"""Answers and nodes as JSON values: what the HTTP API and `--json` print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from variant_parallelism.gateway.types import Answer, NodeStatus
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """`class` and `score` are null if no node answered; times in milliseconds."""
+    return {
+        "request": answer.request,
+        "class": answer.class_index,
+        "name": answer.class_name,
+        "score": _rounded(answer.score),
+        "scores": [_rounded(score) for score in answer.scores.tolist()],
+        "votes": [
+            {
+                "node": vote.node,
+                "variant": vote.variant,
+                "entries": [list(entry) for entry in vote.entries],
+                "latency_ms": _rounded(vote.latency_ms),
+                "inference_ms": _rounded(vote.inference_ms),
+                "wire_bytes": vote.wire_bytes,
+            }
+            for vote in answer.votes
+        ],
+        "missing": list(answer.missing),
+        "errors": {str(node): text for node, text in answer.errors.items()},
+        "latency_ms": _rounded(answer.latency_ms),
+    }
+
+
+def node_json(node: NodeStatus) -> dict[str, Any]:
+    hello = node.hello
+    return {
+        "id": node.id,
+        "variant": node.variant,
+        "board": node.board,
+        "transport": node.transport,
+        "address": node.address,
+        "state": node.state,
+        "reason": node.reason,
+        "hello": None
+        if hello is None
+        else {
+            "board": hello.board,
+            "model_hash": hello.model_hash,
+            "classes": hello.classes,
+            "input": [hello.height, hello.width, hello.channels],
+            "capacity": hello.capacity,
+            "firmware": ".".join(map(str, hello.firmware)),
+            "reset_cause": hello.reset_cause.name.lower(),
+            "uptime_ms": hello.uptime_ms,
+            "damaged": hello.damaged,
+            "rejected": hello.rejected,
+        },
+        "counters": node.counters.as_dict(),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
