@@ -10,9 +10,9 @@
 #define WATCHDOG_UNLOCK_KEY 0x1ACCE551u
 #define WATCHDOG_RESET_AND_INTERRUPT 3u
 
-/* The first expiry raises the NMI, the second one resets the board. */
+/* The first expiry raises the NMI, the second one, a tenth of a second later, resets the board. */
 #define WATCHDOG_CYCLES (2u * VP_BOARD_CLOCK_HZ)
-#define WATCHDOG_LAST_CYCLES 1000u
+#define WATCHDOG_LAST_CYCLES (VP_BOARD_CLOCK_HZ / 10u)
 
 void vp_board_watchdog_barked(void);
 
