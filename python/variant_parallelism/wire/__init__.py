@@ -33,7 +33,7 @@ from variant_parallelism.wire.messages import (
     unpack,
 )
 from variant_parallelism.wire.provisioning import Provision
-from variant_parallelism.wire.stream import Deframer, Frame, ReplayWindow, frame, frame_size
+from variant_parallelism.wire.stream import Deframer, Frame, ReplayWindow, frame
 
 __all__ = [
     "ALL_NODES",
@@ -61,7 +61,6 @@ __all__ = [
     "decode",
     "encode",
     "frame",
-    "frame_size",
     "peek",
     "seal",
     "unpack",

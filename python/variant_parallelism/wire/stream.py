@@ -15,11 +15,6 @@ def frame(message: bytes) -> bytes:
     return bytes(ffi.buffer(out, size)) + b"\0"
 
 
-def frame_size(message_size: int) -> int:
-    """Most bytes that a message of this size takes on a serial line."""
-    return message_size + -(-message_size // 254) + 1
-
-
 class Frame(NamedTuple):
     """A message taken from a stream, and the bytes that it took there."""
 
