@@ -1,0 +1,71 @@
+"""`vp build`: the firmware images of a fleet, or of every variant of a manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from variant_parallelism.firmware import Image
+
+
+def command(
+    source: Annotated[Path, typer.Argument(help="A fleet.toml, or a manifest.json.")],
+    board: Annotated[
+        str | None, typer.Option(help="Build for this board [the fleet's; mps2-an386].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the build trees.")] = Path("build/firmware"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
+) -> None:
+    """Build the firmware images that SOURCE needs and print what they take."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    images = _build(source, board, out, console)
+    if as_json:
+        print(json.dumps([image.as_json() for image in images]))
+    else:
+        _print(images)
+
+
+def _build(source: Path, board: str | None, out: Path, console: Console) -> list[Image]:
+    from variant_parallelism.firmware import build_fleet, build_images
+    from variant_parallelism.fleet import load_fleet
+    from variant_parallelism.manifest import load_manifest
+
+    if source.suffix == ".toml":
+        fleet = load_fleet(source)
+        if board is None:
+            images = build_fleet(fleet, out, console).values()
+            return list({(image.variant, image.board): image for image in images}.values())
+        variants = sorted({node.variant for node in fleet.nodes})
+        return build_images(fleet.manifest_path, variants, board, out, console)
+    variants = [variant.name for variant in load_manifest(source).variants]
+    return build_images(source, variants, board or "mps2-an386", out, console)
+
+
+def _print(images: list[Image]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in ("variant", "board"):
+        table.add_column(head, no_wrap=True)
+    for head in ("flash", "of", "RAM", "of", "arena", "stack"):
+        table.add_column(head, justify="right")
+    for image in images:
+        numbers = (image.flash, image.flash_available, image.ram, image.ram_available)
+        table.add_row(
+            image.variant,
+            image.board,
+            *(f"{number:,}" for number in (*numbers, image.arena, image.stack)),
+        )
+    Console().print(table)
+    for image in images:
+        print(image.elf)

@@ -1,0 +1,180 @@
+"""One variant as C: its compiled model, its geometry and input table, its buffer sizes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variant_parallelism._paths import firmware_dir
+from variant_parallelism.errors import VpError
+from variant_parallelism.manifest import Manifest, VariantInfo, model_hash
+from variant_parallelism.preprocess import input_lut
+
+if TYPE_CHECKING:
+    from vp_converters import CompiledModel
+
+_STAMP = "stamp.json"
+
+_VARIANT_C = """\
+/* Variant {name}: written by vp build. */
+#include "{identifier}.h"
+#include "vp/image.h"
+
+static const int8_t lut[256] = {{
+{lut}
+}};
+
+const vp_node_variant vp_image_variant = {{
+    .model = &{identifier},
+    .margin = {margin},
+    .crop_top = {crop_top},
+    .crop_left = {crop_left},
+    .lut = lut,
+}};
+"""
+
+_CONFIG_H = """\
+/* Variant {name}: written by vp build. Sizes in bytes. */
+#ifndef VP_IMAGE_CONFIG_H
+#define VP_IMAGE_CONFIG_H
+
+#define VP_IMAGE_ARENA_SIZE {arena}u
+#define VP_IMAGE_INPUT_CAPACITY {capacity}u
+
+#endif
+"""
+
+
+def write_variant(manifest: Manifest, variant: VariantInfo, tflite: Path, folder: Path) -> int:
+    """Write the variant's folder (variant.c, vp_image_config.h, model/) unless it is up to date.
+
+    Returns the arena's size in bytes. VpError if the model cannot be read or compiled, or is not
+    the one that the manifest describes.
+    """
+    try:
+        data = tflite.read_bytes()
+    except OSError as error:
+        raise VpError(f"cannot read model {tflite}: {error.strerror}") from None
+    if model_hash(data) != variant.hash:
+        raise VpError(
+            f"{tflite} is not the model that its manifest describes "
+            f"(hash {model_hash(data)}, manifest {variant.hash}): run vp quantize again"
+        )
+    key = _key(manifest, variant)
+    stamp = _read_stamp(folder)
+    if stamp is not None and stamp.get("key") == key:
+        return int(stamp["arena"])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".vp-", dir=folder.parent) as temporary:
+        partial = Path(temporary, folder.name)
+        arena = _generate(manifest, variant, tflite, partial)
+        (partial / _STAMP).write_text(json.dumps({"key": key, "arena": arena}) + "\n")
+        if folder.exists():
+            os.replace(folder, Path(temporary, "old"))
+        os.replace(partial, folder)
+    return arena
+
+
+def _generate(manifest: Manifest, variant: VariantInfo, tflite: Path, folder: Path) -> int:
+    compiled = _compile(tflite, folder / "model", f"model_{variant.name}")
+    side, channels = variant.resolution, manifest.input.channels
+    if compiled.input_shape != (1, side, side, channels):
+        raise VpError(
+            f"{tflite} takes {_shape(compiled.input_shape)}, "
+            f"the manifest says {_shape((1, side, side, channels))}"
+        )
+    if compiled.output_shape[-1] != len(manifest.classes):
+        raise VpError(
+            f"{tflite} gives {compiled.output_shape[-1]} scores, "
+            f"the manifest has {len(manifest.classes)} classes"
+        )
+    border = compiled.report()["input"]
+    table = input_lut(border["scale"], border["zero_point"]).tolist()
+    rows = [", ".join(map(str, table[at : at + 16])) for at in range(0, 256, 16)]
+    (folder / "variant.c").write_text(
+        _VARIANT_C.format(
+            name=variant.name,
+            identifier=compiled.name,
+            lut="\n".join(f"    {row}," for row in rows),
+            margin=variant.margin,
+            crop_top=variant.crop_top,
+            crop_left=variant.crop_left,
+        )
+    )
+    (folder / "vp_image_config.h").write_text(
+        _CONFIG_H.format(name=variant.name, arena=compiled.arena_size, capacity=manifest.input.size)
+    )
+    return compiled.arena_size
+
+
+def _compile(tflite: Path, folder: Path, name: str) -> CompiledModel:
+    try:
+        from vp_converters import ConversionError, compile_model
+    except ImportError as error:
+        raise VpError(
+            f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
+        ) from None
+    try:
+        return compile_model(tflite, folder, name)
+    except ConversionError as error:
+        raise VpError(str(error)) from None
+
+
+def _key(manifest: Manifest, variant: VariantInfo) -> str:
+    """Changes with whatever the generated folder depends on."""
+    facts = [
+        variant.hash,
+        variant.name,
+        variant.margin,
+        variant.crop_top,
+        variant.crop_left,
+        variant.resolution,
+        manifest.input.size,
+        len(manifest.classes),
+        _VARIANT_C,
+        _CONFIG_H,
+        _generator_digest(),
+    ]
+    return hashlib.blake2s(json.dumps(facts).encode()).hexdigest()
+
+
+@cache
+def _generator_digest() -> str:
+    """Over the compiler and the sources that it copies."""
+    origin = import_module("vp_converters.errors").__file__
+    assert origin is not None
+    compiler = Path(origin).parent
+    sources = [path for path in compiler.rglob("*") if path.suffix in (".py", ".j2", ".c", ".h")]
+    firmware = firmware_dir()
+    sources += [*(firmware / "nn").rglob("*.[ch]"), *(firmware / "include").rglob("*.h")]
+    digest = hashlib.blake2s()
+    for path in sorted(sources):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read_stamp(folder: Path) -> dict[str, Any] | None:
+    try:
+        stamp = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return stamp if isinstance(stamp, dict) else None
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def remove_stale(folder: Path, keep: set[str]) -> None:
+    """Delete the folders of variants that the manifest no longer has."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and path.name not in keep:
+                shutil.rmtree(path)
