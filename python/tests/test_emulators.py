@@ -24,9 +24,10 @@ from variant_parallelism.emulators.board import PortTakenError
 from variant_parallelism.emulators.boot_counter import STEP, BootCounters
 from variant_parallelism.emulators.fleet_file import write_fleet
 from variant_parallelism.emulators.ports import LOOPBACK, PortPool
-from variant_parallelism.emulators.qemu import MACHINES, QemuBoard, QemuEmulator
+from variant_parallelism.emulators.qemu import QemuBoard, QemuEmulator
 from variant_parallelism.emulators.qmp import QmpClient, QmpError
 from variant_parallelism.errors import VpError
+from variant_parallelism.firmware import load_board
 from variant_parallelism.fleet import Fleet, FleetTable, load_fleet
 from variant_parallelism.manifest import Manifest, save_manifest
 from variant_parallelism.wire import Provision
@@ -36,7 +37,8 @@ needs_qemu = pytest.mark.skipif(
     shutil.which(qemu_module.PROGRAM) is None or COMPILER is None,
     reason="needs Debian packages qemu-system-arm and gcc-arm-none-eabi",
 )
-ADDRESS = MACHINES["mps2-an386"].provision_address
+BOARD = load_board("mps2-an386")
+ADDRESS = BOARD.provision_address
 ECHO = f"""
 #include <stdint.h>
 #define UART(o) (*(volatile uint32_t *)(0x40004000u + (o)))
@@ -74,7 +76,7 @@ def board(echo_image: Path, tmp_path: Path) -> Iterator[QemuBoard]:
 def make_board(image: Path, folder: Path, port: int | None = None) -> QemuBoard:
     config = BoardConfig(
         node=7,
-        board="mps2-an386",
+        board=BOARD,
         image=image,
         transport="serial",
         port=port or PortPool().take(),
@@ -82,7 +84,7 @@ def make_board(image: Path, folder: Path, port: int | None = None) -> QemuBoard:
         next_boot=iter(range(256, 99999, 256)).__next__,
         workdir=folder,
     )
-    return QemuBoard(config, MACHINES["mps2-an386"])
+    return QemuBoard(config)
 
 
 def connect(board: QemuBoard) -> socket.socket:
@@ -306,7 +308,7 @@ def test_fleet_that_cannot_be_emulated(tmp_path: Path) -> None:
     with pytest.raises(VpError, match=r"has no node with emulated"):
         launch_fleet(real, {}, tmp_path / "work")
     unknown = make_fleet(tmp_path, [dict(id=4, board="toaster", emulated="udp")])
-    with pytest.raises(VpError, match="node 4: qemu does not run board 'toaster'"):
+    with pytest.raises(VpError, match="no board 'toaster'"):
         launch_fleet(unknown, {}, tmp_path / "work")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from variant_parallelism.errors import VpError
+from variant_parallelism.firmware import BoardInfo
 from variant_parallelism.wire import Provision
 
 Transport = Literal["serial", "udp"]
@@ -71,7 +72,7 @@ class BoardConfig:
     """
 
     node: int
-    board: str
+    board: BoardInfo
     image: Path
     transport: Transport
     port: int
@@ -93,8 +94,8 @@ class Emulator(Protocol):
     def check(self) -> None:
         """VpError with what to install if the emulator is missing."""
 
-    def supports(self, board: str) -> bool:
-        """Whether it can run that board."""
+    def supports(self, board: BoardInfo, transport: Transport) -> bool:
+        """Whether it can run that board, reached that way."""
 
     def create(self, config: BoardConfig) -> Board:
         """A board that is still off."""

@@ -24,9 +24,14 @@ def write_fleet(fleet: Fleet, path: Path) -> None:
     }
     if fleet.key is not None:
         key_path = path.with_suffix(".key")
-        _write(key_path, fleet.key.hex() + "\n", 0o600)
+        write_private(key_path, fleet.key.hex() + "\n")
         update["key_file"] = key_path.name
     _write(path, fleet_toml(fleet.table.model_copy(update=update)), 0o644)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    _write(path, text, 0o600)
 
 
 def fleet_toml(table: BaseModel) -> str:

@@ -26,6 +26,7 @@ from variant_parallelism.emulators.qemu import (
     QemuEmulator,
 )
 from variant_parallelism.errors import VpError
+from variant_parallelism.firmware import load_board
 from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable, parse_endpoint
 from variant_parallelism.keys import group_key, node_key
 from variant_parallelism.wire import Provision
@@ -86,8 +87,11 @@ def launch_fleet(
     if not emulated:
         raise VpError(f'{fleet.path} has no node with emulated = "serial" or "udp"')
     for node in emulated:
-        if not backend.supports(node.board):
-            raise VpError(f"node {node.id}: {backend.name} does not run board {node.board!r}")
+        if not backend.supports(load_board(node.board), _transport(node)):
+            raise VpError(
+                f"node {node.id}: {backend.name} does not run board {node.board} "
+                f"with transport {node.emulated}"
+            )
     backend.check()
     workdir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -137,7 +141,7 @@ def _board_config(
     workdir: Path,
     counters: BootCounters,
 ) -> BoardConfig:
-    transport: Transport = "serial" if node.emulated == "serial" else "udp"
+    transport = _transport(node)
     provision = Provision(
         fleet=fleet.table.id,
         node=node.id,
@@ -163,7 +167,7 @@ def _board_config(
         )
     return BoardConfig(
         node=node.id,
-        board=node.board,
+        board=load_board(node.board),
         image=image.resolve(),
         transport=transport,
         port=port,
@@ -171,6 +175,10 @@ def _board_config(
         next_boot=partial(counters.next, node.id),
         workdir=workdir.resolve(),
     )
+
+
+def _transport(node: NodeTable) -> Transport:
+    return "serial" if node.emulated == "serial" else "udp"
 
 
 def _with_endpoint(node: NodeTable, board: Board | None) -> NodeTable:

@@ -8,14 +8,15 @@ import shutil
 import signal
 import socket
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from variant_parallelism.emulators.board import Board, BoardConfig, PortTakenError
+from variant_parallelism.emulators.board import Board, BoardConfig, PortTakenError, Transport
 from variant_parallelism.emulators.ports import LOOPBACK
 from variant_parallelism.emulators.process import last_line, spawn
 from variant_parallelism.emulators.qmp import QmpClient, QmpError
 from variant_parallelism.errors import VpError
+from variant_parallelism.firmware import BoardInfo
 
 PROGRAM = "qemu-system-arm"
 GUEST_UDP_PORT = 5000
@@ -27,20 +28,8 @@ _PORT_ERRORS = ("Address already in use", "Could not set up host forwarding rule
 _STOP_TIMEOUT_S = 2.0
 
 
-@dataclass(frozen=True)
-class Machine:
-    """A board as QEMU knows it."""
-
-    machine: str
-    provision_address: int
-    nic: str
-
-
-MACHINES = {"mps2-an386": Machine("mps2-an386", 0x003FFF80, "lan9118")}
-
-
 class QemuEmulator:
-    """Runs the boards in MACHINES."""
+    """Runs every board whose board.toml names a QEMU machine."""
 
     name = "qemu"
 
@@ -48,19 +37,20 @@ class QemuEmulator:
         if shutil.which(PROGRAM) is None:
             raise VpError(f"{PROGRAM} is not installed: install Debian package qemu-system-arm")
 
-    def supports(self, board: str) -> bool:
-        return board in MACHINES
+    def supports(self, board: BoardInfo, transport: Transport) -> bool:
+        return board.qemu_machine is not None and (
+            transport == "serial" or board.qemu_nic is not None
+        )
 
     def create(self, config: BoardConfig) -> Board:
-        return QemuBoard(config, MACHINES[config.board])
+        return QemuBoard(config)
 
 
 class QemuBoard:
     """One QEMU process, controlled over QMP on a socket pair (no path, no port, no race)."""
 
-    def __init__(self, config: BoardConfig, machine: Machine) -> None:
+    def __init__(self, config: BoardConfig) -> None:
         self._config = config
-        self._machine = machine
         self._block = config.workdir / f"{config.name}.provision.bin"
         self._log = config.workdir / f"{config.name}.qemu.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,13 +88,14 @@ class QemuBoard:
             line = "null"
             mac = config.provision.mac.hex(":")
             forward = f"udp:{LOOPBACK}:{config.port}-:{GUEST_UDP_PORT}"
-            nic = f"user,model={self._machine.nic},mac={mac},hostfwd={forward}"
+            nic = f"user,model={config.board.qemu_nic},mac={mac},hostfwd={forward}"
         return [
-            *(PROGRAM, "-M", self._machine.machine, "-display", "none", "-monitor", "none"),
+            *(PROGRAM, "-M", str(config.board.qemu_machine)),
+            *("-display", "none", "-monitor", "none"),
             *("-kernel", str(config.image)),
             "-device",
             f"loader,file={_escaped(str(self._block))},"
-            f"addr={self._machine.provision_address:#010x},force-raw=on",
+            f"addr={config.board.provision_address:#010x},force-raw=on",
             *("-chardev", f"{line},id=uart", "-serial", "chardev:uart"),
             *("-nic", nic),
             *("-chardev", f"socket,id=control,fd={qmp_fd}", "-mon", "chardev=control,mode=control"),
