@@ -78,15 +78,17 @@ CIFAR10_TINY = Family(
 _DIGIT_STAGES = (Stage(1, 16, 1, 1), Stage(4, 24, 1, 2), Stage(4, 32, 1, 1))
 
 
-def _digits_variant(i: int, resolution: int, crop_top: int, crop_left: int) -> VariantSpec:
+def _digits_variant(i: int, resolution: int, top: float, left: float) -> VariantSpec:
+    """A variant that sees five sixths of the image, each another part: so their errors differ."""
+    margin = round(resolution / 5)
     small = resolution < 16
     return VariantSpec(
         name=f"d{resolution}",
         resolution=resolution,
         width=0.5,
-        margin=scaled_margin(resolution),
-        crop_top=crop_top,
-        crop_left=crop_left,
+        margin=margin,
+        crop_top=round(margin * top),
+        crop_left=round(margin * left),
         last_conv=64 * i,
         dropout=0.1,
         stem_filters=16,
@@ -97,13 +99,13 @@ def _digits_variant(i: int, resolution: int, crop_top: int, crop_left: int) -> V
 DIGITS = Family(
     name="digits",
     variants=(
-        _digits_variant(1, 8, 0, 0),
-        _digits_variant(2, 12, 0, 1),
-        _digits_variant(3, 16, 1, 0),
-        _digits_variant(4, 20, 1, 1),
-        _digits_variant(5, 24, 1, 2),
+        _digits_variant(1, 8, 0.5, 0.5),
+        _digits_variant(2, 12, 0.0, 0.0),
+        _digits_variant(3, 16, 0.0, 1.0),
+        _digits_variant(4, 20, 1.0, 0.0),
+        _digits_variant(5, 24, 1.0, 1.0),
     ),
-    recipe=Recipe(epochs=30, batch=32, learning_rate=4e-3, flip=False, seed=1),
+    recipe=Recipe(epochs=14, batch=32, learning_rate=4e-3, flip=False),
     channels=1,
     dataset="digits",
 )

@@ -87,7 +87,7 @@ def load_dataset(
     path = Path(source)
     if not path.exists():
         raise VpError(f"no data at {path}: give an image folder, a .tar/.tar.xz/.zip, or `digits`")
-    cache_file = _cache_file(path, image_size, channels) if cache and path.is_file() else None
+    cache_file = _cache_file(path, image_size, channels) if cache else None
     if cache_file is not None and cache_file.exists():
         cached = _read_cache(cache_file)
         if cached is not None:
@@ -270,12 +270,13 @@ def _stem(path: Path) -> str:
 
 
 def _cache_file(path: Path, image_size: int | None, channels: int) -> Path:
-    """A name that changes with the archive and with how it is decoded."""
-    status = path.stat()
-    key = (str(path.resolve()), status.st_size, status.st_mtime_ns, image_size, channels)
-    digest = hashlib.blake2s(repr((_CACHE_VERSION, key)).encode()).hexdigest()[:16]
+    """A name that changes with the files of the data set and with how they are decoded."""
+    digest = hashlib.blake2s(repr((_CACHE_VERSION, image_size, channels)).encode())
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        status = file.stat()
+        digest.update(repr((str(file.resolve()), status.st_size, status.st_mtime_ns)).encode())
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "variant-parallelism" / f"{_stem(path)}-{digest}.npz"
+    return base / "variant-parallelism" / f"{_stem(path)}-{digest.hexdigest()[:16]}.npz"
 
 
 def _read_cache(path: Path) -> Dataset | None:

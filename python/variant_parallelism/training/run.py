@@ -8,6 +8,7 @@ import os
 import queue
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,7 +49,10 @@ def train_family(
     """
     check_backend(backend)
     dataset = load_dataset(data, image_size=image_size, channels=family.channels, progress=progress)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VpError(f"cannot create {out}: {error.strerror}") from None
     source = data if data == "digits" else str(Path(data).resolve())
     record = RunRecord(family, source, image_size, dataset.classes, backend)
     if resume and (out / RECORD_NAME).exists():
@@ -67,6 +71,8 @@ def train_family(
             }
             try:
                 results = _collect(pending, events, report)
+            except BrokenProcessPool:
+                raise VpError("a training process was killed: out of memory? use fewer --jobs") from None
             except BaseException:
                 for process in list((pool._processes or {}).values()):
                     process.terminate()

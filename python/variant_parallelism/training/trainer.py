@@ -83,6 +83,7 @@ def train_variant(
     total = recipe.epochs * batches.steps
     for epoch in range(first, recipe.epochs):
         started = time.monotonic()
+        _seed_dropout(model, seed, epoch)
         loss = accuracy = 0.0
         for step, (x, y) in enumerate(batches.epoch(epoch), start=1):
             logs = model.train_on_batch(x, y, return_dict=True)
@@ -165,6 +166,14 @@ def _optimizer(model: Any, recipe: Recipe, steps: int) -> Any:
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
+    """Start the epoch's dropout masks from a known state: checkpoints do not hold it."""
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign(np.array([seed, epoch], np.uint32))
 
 
 def _save_checkpoint(model: Any, path: Path) -> None:
