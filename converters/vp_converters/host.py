@@ -126,6 +126,24 @@ class HostModel:
         return np.ascontiguousarray(array).reshape(-1, size), single
 
 
+def program_files(models: Sequence[CompiledModel]) -> dict[str, str]:
+    """The generated files of several models, and models.c, which includes every <name>.c.
+
+    One translation unit for all models: starting the compiler takes longer than compiling a small
+    model.
+    """
+    files: dict[str, str] = {}
+    for model in models:
+        files.update(model.files())
+    files["models.c"] = "".join(f'#include "{model.name}.c"\n' for model in models)
+    return files
+
+
+def sources_of(files: Mapping[str, str]) -> list[str]:
+    """The sources to compile: models.c, which includes the models, and the kernels."""
+    return ["models.c", *(name for name in files if name.startswith("nn/") and name.endswith(".c"))]
+
+
 class HostLibrary:
     """A shared library with several models; their names must differ."""
 
@@ -139,11 +157,7 @@ class HostLibrary:
         self.ffi.cdef(_DECLARATIONS)
         for model in models:
             self.ffi.cdef(f"extern vp_model {model.name};")
-        files: dict[str, str] = {}
-        for model in models:
-            files.update(model.files())
-            files.pop("CMakeLists.txt")
-            files.pop("plan.json")
+        files = program_files(models)
         folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
         self._library = self.ffi.dlopen(str(_build(files, (*_FLAGS, *flags), folder)))
 
@@ -186,7 +200,7 @@ def _compile(work: Path, files: Mapping[str, str], command: list[str], target: P
         path = work / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    sources = [name for name in files if name.endswith(".c")]
+    sources = sources_of(files)
     result = subprocess.run(
         [*command, "-I.", "-o", "model.so", *sources],
         cwd=work,

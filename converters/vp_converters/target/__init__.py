@@ -1,7 +1,7 @@
 """Runs compiled models on an emulated Cortex-M4F (QEMU mps2-an386) through semihosting.
 
-Many models and inputs share one program and one QEMU process, so that whole batches of random graphs
-run in a second or two.
+Many models and inputs share one program and one QEMU process, so that whole batches of random
+graphs run in a second or two.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,27 +18,58 @@ import numpy.typing as npt
 
 from vp_converters.compiler import CompiledModel
 from vp_converters.errors import ConversionError
-
-COMPILER = "arm-none-eabi-gcc"
-EMULATOR = "qemu-system-arm"
-_PACKAGES = {COMPILER: "gcc-arm-none-eabi libnewlib-arm-none-eabi", EMULATOR: "qemu-system-arm"}
+from vp_converters.host import program_files, sources_of
 
 # With -icount shift=0 an instruction takes 1 ns; SysTick counts at 25 MHz.
 INSTRUCTIONS_PER_TICK = 40
 
 _SOURCES = Path(__file__).parent
-_FLAGS = (
-    "-std=c99",
-    "-O2",
-    "-mcpu=cortex-m4",
-    "-mthumb",
-    "-mfloat-abi=hard",
-    "-mfpu=fpv4-sp-d16",
-    "-ffunction-sections",
-    "-fdata-sections",
-    "--specs=rdimon.specs",
-    "-Wl,--gc-sections",
-    "-I.",
+_COMMON_FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-I.")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the program runs.
+
+    Attributes:
+        tools: programs it needs, each with the Debian packages that hold it; the first is the
+            compiler.
+        sources: files of this folder that it needs beside main.c and machine.h.
+        run: the command that runs program.elf.
+        count: more arguments that make its counter count instructions.
+    """
+
+    tools: Mapping[str, str]
+    flags: Sequence[str]
+    sources: Sequence[str]
+    run: Sequence[str]
+    count: Sequence[str] = ()
+
+
+MPS2_AN386 = Machine(
+    tools={
+        "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+        "qemu-system-arm": "qemu-system-arm",
+    },
+    flags=(
+        *("-O2", "-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+        *("-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"),
+        *("--specs=rdimon.specs", "-T", "mps2-an386.ld"),
+    ),
+    sources=("start.c", "mps2-an386.ld"),
+    run=(
+        *("qemu-system-arm", "-M", "mps2-an386", "-kernel", "program.elf", "-net", "none"),
+        *("-display", "none", "-serial", "none", "-monitor", "none"),
+        *("-semihosting-config", "enable=on,target=native"),
+    ),
+    count=("-icount", "shift=0"),
+)
+
+SANITIZED_HOST = Machine(
+    tools={"cc": "gcc"},
+    flags=("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    sources=("host_start.c",),
+    run=("./program.elf",),
 )
 
 
@@ -59,63 +90,64 @@ class TargetResult:
 def run_on_target(
     models: Sequence[CompiledModel],
     inputs: Sequence[npt.NDArray[np.int8]],
+    machine: Machine = MPS2_AN386,
     count_instructions: bool = False,
     timeout: float = 300.0,
 ) -> list[TargetResult]:
     """Builds one program from all models and runs each on its inputs.
 
     Args:
-        models: with different names; their constants together fit 4 MB.
+        models: with different names; their constants together fit the machine.
         inputs: for each model an int8 array with the inputs along its first axis.
-        count_instructions: run QEMU with a clock that counts instructions; somewhat slower.
-        timeout: seconds for the emulated run.
+        count_instructions: let the machine's counter count instructions; somewhat slower.
+        timeout: seconds for the run.
 
     Raises:
         ConversionError: a tool is missing, the program does not build or does not end well.
     """
-    for tool, package in _PACKAGES.items():
+    for tool, package in machine.tools.items():
         if shutil.which(tool) is None:
             raise ConversionError(f"{tool} not found: apt install {package}")
     with tempfile.TemporaryDirectory(prefix="vp-target-") as temporary:
         work = Path(temporary)
-        _build(work, models)
+        _build(work, models, machine)
         _write_inputs(work, models, inputs)
-        _emulate(work, count_instructions, timeout)
+        _run(work, [*machine.run, *(machine.count if count_instructions else ())], timeout)
         return _read_outputs(work, models, inputs, count_instructions)
 
 
-def _build(work: Path, models: Sequence[CompiledModel]) -> None:
-    files: dict[str, str] = {}
-    for model in models:
-        files.update(model.files())
-    for name in ("start.c", "main.c", "mps2-an386.ld"):
+def _build(work: Path, models: Sequence[CompiledModel], machine: Machine) -> None:
+    files = program_files(models)
+    for name in ("main.c", "machine.h", *machine.sources):
         files[name] = (_SOURCES / name).read_text(encoding="utf-8")
-    includes = "".join(f'#include "{model.name}.h"\n' for model in models)
     table = ", ".join(f"&{model.name}" for model in models)
-    files["models.c"] = (
-        f"{includes}const vp_model *const vp_target_models[] = {{{table}}};\n"
+    files["models.c"] += (
+        f"extern const vp_model *const vp_target_models[];\n"
+        f"extern const uint32_t vp_target_model_count;\n"
+        f"const vp_model *const vp_target_models[] = {{{table}}};\n"
         f"const uint32_t vp_target_model_count = {len(models)};\n"
     )
     for name, text in files.items():
         path = work / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    compiler = next(iter(machine.tools))
     arena = max(model.arena_size for model in models)
     command = [
-        COMPILER,
-        *_FLAGS,
-        f"-DVP_TARGET_ARENA_SIZE={max(arena, 8)}",
+        compiler,
+        *_COMMON_FLAGS,
+        *machine.flags,
+        f"-DVP_TARGET_ARENA_SIZE={max(arena, 8)}u",
         f"-DVP_TARGET_MAX_MODELS={len(models)}",
-        "-T",
-        "mps2-an386.ld",
         "-o",
         "program.elf",
-        *(name for name in files if name.endswith(".c")),
+        *("main.c", *(name for name in machine.sources if name.endswith(".c"))),
+        *sources_of(files),
     ]
     result = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         lines = [s for s in result.stderr.splitlines() if "error" in s or "undefined" in s]
-        raise ConversionError(f"{COMPILER} failed: {(lines or ['no message'])[0]}")
+        raise ConversionError(f"{compiler} failed: {(lines or ['no message'])[0]}")
 
 
 def _write_inputs(
@@ -132,21 +164,16 @@ def _write_inputs(
             file.write(np.ascontiguousarray(values).tobytes())
 
 
-def _emulate(work: Path, count_instructions: bool, timeout: float) -> None:
-    command = [EMULATOR, "-M", "mps2-an386", "-kernel", "program.elf", "-net", "none"]
-    command += ["-display", "none", "-serial", "none", "-monitor", "none"]
-    command += ["-semihosting-config", "enable=on,target=native"]
-    if count_instructions:
-        command += ["-icount", "shift=0"]
+def _run(work: Path, command: Sequence[str], timeout: float) -> None:
     try:
         result = subprocess.run(
             command, cwd=work, capture_output=True, text=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired:
-        raise ConversionError(f"the emulated board did not finish in {timeout:g} s") from None
+        raise ConversionError(f"{command[0]} did not finish in {timeout:g} s") from None
     if result.returncode != 0:
-        last = (result.stderr.splitlines() or ["no message"])[-1]
-        raise ConversionError(f"the emulated board ended with code {result.returncode}: {last}")
+        lines = [s for s in result.stderr.splitlines() if "rror" in s] or ["no message"]
+        raise ConversionError(f"{command[0]} ended with code {result.returncode}: {lines[0]}")
 
 
 def _read_outputs(

@@ -1,11 +1,12 @@
 /*
- * Runs compiled models on inputs from the host's files, through semihosting:
+ * Runs compiled models on inputs from files of the host:
  * inputs.bin   for each model: uint32 number of inputs; then all inputs, model by model
  * outputs.bin  all outputs in the same order
- * ticks.bin    for each inference: uint32 SysTick ticks
+ * ticks.bin    for each inference: uint32 ticks of the machine's counter
  */
 #include <stdio.h>
 
+#include "machine.h"
 #include "vp/model.h"
 
 extern const vp_model *const vp_target_models[];
@@ -14,19 +15,11 @@ extern const uint32_t vp_target_model_count;
 __attribute__((section(".arena"))) static vp_arena_t arena[VP_ARENA_WORDS(VP_TARGET_ARENA_SIZE)];
 static uint32_t counts[VP_TARGET_MAX_MODELS];
 
-#define SYST_CSR (*(volatile uint32_t *)0xE000E010u)
-#define SYST_RVR (*(volatile uint32_t *)0xE000E014u)
-#define SYST_CVR (*(volatile uint32_t *)0xE000E018u)
-#define SYST_MASK 0xFFFFFFu
-
 static uint32_t ticks_of_inference(const vp_model *model)
 {
-    SYST_RVR = SYST_MASK;
-    SYST_CVR = 0;
-    SYST_CSR = 5;
-    const uint32_t before = SYST_CVR;
+    const uint32_t before = vp_target_now();
     vp_model_invoke(model, arena);
-    return (before - SYST_CVR) & SYST_MASK;
+    return (before - vp_target_now()) & VP_TARGET_TICK_MASK;
 }
 
 static int run_model(const vp_model *model, uint32_t count, FILE *inputs, FILE *outputs, FILE *ticks)

@@ -1,13 +1,22 @@
 /* Start-up for programs that run under semihosting on QEMU's mps2-an386 (Cortex-M4F). */
-#include <stdint.h>
+#include "machine.h"
 
 #define CPACR (*(volatile uint32_t *)0xE000ED88u)
 #define FPU_FULL_ACCESS (0xFu << 20)
+#define SYST_CSR (*(volatile uint32_t *)0xE000E010u)
+#define SYST_RVR (*(volatile uint32_t *)0xE000E014u)
+#define SYST_CVR (*(volatile uint32_t *)0xE000E018u)
+#define SYST_ENABLE 5u
 
 enum { SYS_EXIT_EXTENDED = 0x20, ADP_STOPPED_APPLICATION_EXIT = 0x20026, EXIT_FAULT = 70 };
 
 extern uint32_t __stack;
 extern void _start(void);
+
+uint32_t vp_target_now(void)
+{
+    return SYST_CVR;
+}
 
 static void fault(void)
 {
@@ -23,6 +32,9 @@ static void reset(void)
 {
     CPACR |= FPU_FULL_ACCESS;
     __asm__ volatile("dsb\n\tisb");
+    SYST_RVR = VP_TARGET_TICK_MASK;
+    SYST_CVR = 0;
+    SYST_CSR = SYST_ENABLE;
     _start();
 }
 
