@@ -44,8 +44,8 @@ class Timing:
         return 0.01 + chunks * _CHUNK_ON_WIRE * self._seconds_per_byte
 
     def timeout(self, chunks: int, doublings: int = 0) -> float:
-        """Seconds to wait for the report of `chunks` full chunks."""
-        seconds = self._nominal(chunks) * (self._ratio + 4 * self._deviation)
+        """Seconds to wait for the report of `chunks` full chunks (at least of one)."""
+        seconds = self._nominal(max(1, chunks)) * (self._ratio + 4 * self._deviation)
         return min(_MAX_TIMEOUT_S, max(_MIN_TIMEOUT_S, seconds) * 2.0 ** min(doublings, 8))
 
     def sample(self, chunks: int, elapsed: float) -> None:
@@ -84,25 +84,24 @@ class Transfer:
 
     def __init__(self, chunks: int, timing: Timing, now: float) -> None:
         self.chunks = chunks
-        self.started = now
         self.completed: float | None = None
-        self.wake: float = now
+        self.wake = now
         """When `due` has something to do, if nothing arrives before."""
         self._timing = timing
         self._todo = set(range(chunks))
         self._flying: dict[int, _Sent] = {}
         self._tried: set[int] = set()
+        self._repeated: set[int] = set()
         self._order = 0
-        self._unreported = 0
-        self._reported_at: float | None = None
+        self._progress_at = now
         self._sack_counter = -1
         self._doublings = 0
         self._all_lost = False
 
     @property
-    def unacknowledged(self) -> int:
-        """Chunks sent and not yet reported here: never more than WINDOW."""
-        return len(self._flying)
+    def flying(self) -> set[int]:
+        """Chunks sent and neither reported nor given up as lost: never more than WINDOW."""
+        return set(self._flying)
 
     def due(self, now: float) -> list[Chunk]:
         """What to send at `now`; `wake` is set to the next time-out."""
@@ -111,34 +110,36 @@ class Transfer:
             return self._send(burst, now)
         if now < self.wake:
             return []
-        if self.completed is None:
-            self.wake = now + self._timing.timeout(self._unreported, self._doublings + 1)
-        else:
-            wait = max(2 * self._timing.answer_s, self._timing.timeout(1))
-            self.wake = now + min(_MAX_POLL_S, wait * 1.5**self._doublings)
         self._doublings += 1
-        self._reported_at = None
+        self.wake = now + self._patience()
         return [Chunk(None, report=True, again=False)]
 
+    def _patience(self) -> float:
+        """How long to wait for a report, or, once the image is there, for the answer."""
+        if self.completed is None:
+            return self._timing.timeout(len(self._flying), self._doublings)
+        wait = max(2 * self._timing.answer_s, self._timing.timeout(1))
+        return min(_MAX_POLL_S, wait * 1.5**self._doublings)
+
     def _send(self, burst: list[int], now: float) -> list[Chunk]:
+        if not self._flying:
+            self._progress_at = now
         sent = []
         for number in burst:
             self._todo.discard(number)
             self._flying[number] = _Sent(self._order, now)
             self._order += 1
             sent.append(Chunk(number, number == burst[-1], number in self._tried))
+        self._repeated |= self._tried.intersection(burst)
         self._tried.update(burst)
-        self._unreported += len(burst)
-        self._reported_at = now
         self._doublings = 0
-        self.wake = now + self._timing.timeout(self._unreported)
+        self.wake = now + self._patience()
         return sent
 
     def restart(self, now: float) -> None:
         """The node may have forgotten everything: ask it, and believe what it misses is lost."""
         self._all_lost = True
         self._doublings = 0
-        self._reported_at = None
         self.wake = now
 
     def acknowledge(self, sack: Sack, counter: int, now: float) -> None:
@@ -147,28 +148,35 @@ class Transfer:
         if counter <= self._sack_counter or len(missing) != self.chunks - sack.received:
             return
         self._sack_counter = counter
-        here = [number for number in self._flying if number not in missing]
-        newest = max((self._flying[number].order for number in here), default=-1)
-        if self._reported_at is not None and newest == self._order - 1:
-            self._timing.sample(self._unreported, now - self._reported_at)
-            self._reported_at = None
-        for number in here:
-            del self._flying[number]
-        patience = self._timing.timeout(max(1, self._unreported))
-        for number in list(self._flying):
-            sent = self._flying[number]
-            if self._all_lost or sent.order < newest or now - sent.at >= patience:
+        patience = self._timing.timeout(len(self._flying))
+        newest = self._take_arrived(self._flying.keys() - missing, now)
+        for number, sent in list(self._flying.items()):
+            silence = now - max(sent.at, self._progress_at)
+            if self._all_lost or sent.order < newest or silence >= patience:
                 del self._flying[number]
         self._all_lost = False
         self._todo = missing - self._flying.keys()
-        self._unreported = len(self._flying)
         self._doublings = 0
         if missing:
             self.completed = None
-            self.wake = now + self._timing.timeout(max(1, self._unreported))
         elif self.completed is None:
             self.completed = now
-            self.wake = now + max(2 * self._timing.answer_s, self._timing.timeout(1))
+        else:
+            return
+        self.wake = now + self._patience()
+
+    def _take_arrived(self, arrived: set[int], now: float) -> int:
+        """Chunks that are there now; the place in the order of sending of the last of them.
+
+        The time that they took teaches `Timing`, unless a repeated one is among them: nobody knows
+        which of its copies arrived (Karn's rule).
+        """
+        if not arrived:
+            return -1
+        if not arrived & self._repeated:
+            self._timing.sample(len(arrived), now - self._progress_at)
+        self._progress_at = now
+        return max(self._flying.pop(number).order for number in arrived)
 
 
 def _expand(ranges: Iterable[tuple[int, int]], limit: int) -> Iterable[int]:

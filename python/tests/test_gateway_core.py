@@ -1,0 +1,410 @@
+"""The gateway's core in virtual time: requests, deadlines, liveness, who may take part."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from fleet_factory import FLEET_ID, KEY, make_fleet, make_image, make_manifest
+from simulated_fleet import HELLO_S, World, entries_of
+from variant_parallelism import wire
+from variant_parallelism.errors import VpError
+from variant_parallelism.gateway import NodeChanged, Vote, Warned
+from variant_parallelism.gateway.requests import Request, conclude
+from variant_parallelism.keys import node_key
+from variant_parallelism.manifest import model_hash
+
+
+def ready(world: World) -> World:
+    world.settle()
+    assert all(node.state == "up" for node in world.core.nodes.values())
+    return world
+
+
+def states(world: World) -> dict[int, str]:
+    return {node.id: node.state for node in world.core.nodes.values()}
+
+
+def test_every_live_node_is_asked_and_answers_exactly_what_it_computed() -> None:
+    fleet = make_fleet(serial=2, udp=3)
+    world = ready(World(fleet))
+    for seed in range(5):
+        image = make_image(fleet, seed)
+        answer = world.classify(image, k=3)
+        assert [vote.node for vote in answer.votes] == [0, 1, 2, 3, 4]
+        for vote in answer.votes:
+            assert vote.entries == entries_of(vote.node, image.tobytes(), 3, 10)
+            assert vote.variant == f"v{vote.node}"
+            assert vote.inference_ms == 20.0
+        assert (answer.missing, answer.errors) == ((), {})
+    counters = world.core.counters
+    assert (counters.requests, counters.answers, counters.lost) == (5, 5, 0)
+    assert counters.retransmitted == 0
+
+
+def test_vp_adds_what_was_sent_by_the_manifests_weights() -> None:
+    fleet = make_fleet(serial=0, udp=3)
+    world = ready(World(fleet))
+    image = make_image(fleet, 3)
+    answer = world.classify(image, k=2)
+    weights = [variant.weight for variant in fleet.manifest.variants]
+    expected = np.zeros(10)
+    for node in range(3):
+        for index, score in entries_of(node, image.tobytes(), 2, 10):
+            expected[index] += weights[node] * (score + 128) / 256
+    np.testing.assert_allclose(answer.scores, expected / sum(weights), rtol=1e-12)
+    assert answer.class_index == int(np.argmax(expected))
+    assert answer.class_name == f"c{answer.class_index}"
+    assert answer.score == pytest.approx(expected.max() / sum(weights))
+
+
+def test_vip_takes_the_mean() -> None:
+    fleet = make_fleet(serial=0, udp=3, aggregation="vip")
+    world = ready(World(fleet))
+    image = make_image(fleet, 3)
+    answer = world.classify(image, k=10)
+    expected = np.zeros(10)
+    for node in range(3):
+        for index, score in entries_of(node, image.tobytes(), 10, 10):
+            expected[index] += (score + 128) / 256 / 3
+    np.testing.assert_allclose(answer.scores, expected, rtol=1e-12)
+
+
+def test_a_tie_goes_to_the_lower_class() -> None:
+    fleet = make_fleet(serial=0, udp=2)
+    weights = [fleet.manifest.variants[node].weight for node in range(2)]
+    request = Request(1, (64, 64, 1), b"", 2, 0.0, 1.0)
+    for node, entries in enumerate([((7, 0), (3, 0)), ((3, 0), (7, 0))]):
+        request.votes[node] = Vote(node, f"v{node}", entries, 1.0, 1.0, 25)
+    answer = conclude(fleet, request, 0.5)
+    assert answer.class_index == 3
+    assert answer.scores[3] == answer.scores[7] == pytest.approx(sum(weights) / 2 / sum(weights))
+
+
+def test_what_has_arrived_by_the_deadline_is_the_answer() -> None:
+    world = ready(World(make_fleet(serial=0, udp=3)))
+    world.nodes[1].alive = False
+    answer = world.classify(make_image(world.fleet), deadline_s=1.0)
+    assert answer.latency_ms == pytest.approx(1000)
+    assert answer.missing == (1,)
+    assert world.core.nodes[1].counters.lost == 1
+
+
+def test_the_answer_does_not_wait_for_a_node_that_died_meanwhile() -> None:
+    world = ready(World(make_fleet(serial=0, udp=3)))
+    world.nodes[1].alive = False
+    request = world.submit(make_image(world.fleet), deadline_s=60)
+    world.run(3 * HELLO_S + 0.1)
+    (answer,) = world.answers()
+    assert (answer.request, answer.missing) == (request, (1,))
+    assert states(world)[1] == "dead"
+    assert answer.latency_ms < 60_000
+    silent = [event for event in world.events if isinstance(event, NodeChanged)][-1]
+    assert (silent.node, silent.state, silent.reason) == (1, "dead", "silent for 3 s")
+
+
+def test_a_closed_port_kills_its_node_at_once() -> None:
+    world = ready(World(make_fleet(serial=1, udp=1)))
+    world.submit(make_image(world.fleet), deadline_s=60)
+    world.run(0.1)
+    assert not world.answers()
+    world.core.link_down(world.now, 0, "unplugged")
+    world.run(0.001)
+    (answer,) = world.answers()
+    assert answer.missing == (0,)
+    assert (world.core.nodes[0].state, world.core.nodes[0].reason) == ("dead", "unplugged")
+
+
+def test_with_nobody_alive_the_deadline_says_so() -> None:
+    world = World(make_fleet())
+    for node in world.nodes.values():
+        node.alive = False
+    world.run(5)
+    answer = world.classify(make_image(world.fleet), deadline_s=0.25)
+    assert (answer.class_index, answer.class_name, answer.score) == (None, None, None)
+    assert answer.latency_ms == pytest.approx(250)
+    assert (answer.votes, answer.missing) == ((), (0, 1, 2))
+    assert not answer.scores.any()
+    assert world.core.counters.lost == 1
+
+
+def test_a_node_that_comes_up_before_the_deadline_saves_the_request() -> None:
+    world = World(make_fleet(serial=0, udp=2))
+    for node in world.nodes.values():
+        node.alive = False
+    world.run(5)
+    world.submit(make_image(world.fleet), deadline_s=2)
+    world.run(0.5)
+    world.nodes[1].reboot()
+    world.run(1)
+    (answer,) = world.answers()
+    assert [vote.node for vote in answer.votes] == [1]
+
+
+def test_a_node_that_restarts_in_the_middle_of_an_image_gets_it_again() -> None:
+    fleet = make_fleet(serial=1, udp=1)
+    world = ready(World(fleet))
+    image = make_image(fleet)
+    world.submit(image, deadline_s=5)
+    world.run(0.15)
+    assert 0 < len(next(iter(world.nodes[0].incoming.values())).chunks) < 8
+    world.nodes[0].reboot()
+    world.run(3)
+    (answer,) = world.answers()
+    assert [vote.node for vote in answer.votes] == [0, 1]
+    assert answer.votes[0].entries == entries_of(0, image.tobytes(), 2, 10)
+    assert answer.latency_ms < 2500
+
+
+def test_a_node_that_was_frozen_past_the_deadline_is_late_and_then_takes_part_again() -> None:
+    world = ready(World(make_fleet(serial=0, udp=2)))
+    world.nodes[1].compute_s = 0.4
+    answer = world.classify(make_image(world.fleet), deadline_s=0.2)
+    assert answer.missing == (1,)
+    world.run(1)
+    assert world.core.counters.late == 1
+    assert world.core.nodes[1].counters.late == 1
+    world.nodes[1].compute_s = 0.02
+    assert world.classify(make_image(world.fleet, 1), deadline_s=0.2).missing == ()
+
+
+def test_an_answer_sent_twice_counts_once() -> None:
+    world = ready(World(make_fleet(serial=0, udp=2)))
+    world.nodes[1].compute_s = 0.2
+    request = world.submit(make_image(world.fleet), deadline_s=5)
+    world.run(0.1)
+    world.nodes[0]._predict(request)
+    world.run(0.5)
+    world.nodes[0]._predict(request)
+    world.run(0.1)
+    (answer,) = world.answers()
+    assert len(answer.votes) == 2
+    assert world.core.counters.duplicate == 2
+
+
+def test_answers_to_requests_that_nobody_made_are_foreign() -> None:
+    world = ready(World(make_fleet(serial=0, udp=2)))
+    world.nodes[0].send(wire.Prediction(12345, 1.0, ((1, 1), (2, 0))))
+    world.run(0.1)
+    assert world.core.counters.foreign == 1
+
+
+def test_an_answer_with_another_k_than_asked_for_is_not_taken() -> None:
+    world = ready(World(make_fleet(serial=0, udp=1)))
+    request = world.submit(make_image(world.fleet), k=2, deadline_s=0.5)
+    world.nodes[0].send(wire.Prediction(request, 1.0, ((1, 1),)))
+    world.run(1)
+    (answer,) = world.answers()
+    assert len(answer.votes[0].entries) == 2
+    assert world.core.counters.foreign == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"hash": model_hash(b"unheard of")}, "its model .* is not in manifest.json"),
+        ({"hash": model_hash(b"v2")}, "it runs v2 but the fleet file says v1"),
+        ({"classes": 11}, "it has 11 classes, the fleet 10"),
+    ],
+    ids=["unknown hash", "another variant", "classes"],
+)
+def test_a_node_with_another_model_is_refused(change: dict[str, object], reason: str) -> None:
+    world = World(make_fleet(serial=0, udp=3))
+    node = world.nodes[1]
+    for name, value in change.items():
+        setattr(node, name, value)
+    world.settle()
+    assert states(world) == {0: "up", 1: "refused", 2: "up"}
+    assert re.fullmatch(reason, world.core.nodes[1].status().reason)
+    request = world.submit(make_image(world.fleet), deadline_s=5)
+    node.classes = 10
+    node.send(wire.Prediction(request, 1.0, ((1, 127), (2, -128))))
+    world.run(1)
+    (answer,) = world.answers()
+    assert [vote.node for vote in answer.votes] == [0, 2]
+    assert world.core.counters.refused == 1
+
+
+def test_a_node_that_cannot_hold_an_image_is_refused() -> None:
+    world = World(make_fleet(serial=0, udp=1, manifest=make_manifest(3, side=300)))
+    world.settle()
+    reason = world.core.nodes[0].reason
+    assert reason == "it holds images of 65536 bytes, not 90000"
+
+
+def test_errors_of_nodes_are_part_of_the_answer() -> None:
+    world = ready(World(make_fleet(serial=0, udp=2)))
+    node = world.nodes[1]
+    node.compute_s = 60
+    request = world.submit(make_image(world.fleet), deadline_s=5)
+    world.run(0.05)
+    node.send(wire.NodeError(request, wire.ErrorCode.SHAPE))
+    world.run(1)
+    (answer,) = world.answers()
+    assert answer.errors == {1: "the node's model takes another number of channels"}
+    assert answer.missing == (1,)
+    assert answer.latency_ms < 100
+    assert world.core.counters.errors == 1
+
+
+def test_many_requests_at_once_are_all_answered() -> None:
+    fleet = make_fleet(serial=1, udp=2)
+    world = ready(World(fleet))
+    images = {world.submit(make_image(fleet, seed), deadline_s=60): seed for seed in range(10)}
+    world.run(30)
+    answers = {answer.request: answer for answer in world.answers()}
+    assert answers.keys() == images.keys()
+    for number, seed in images.items():
+        image = make_image(fleet, seed).tobytes()
+        for vote in answers[number].votes:
+            assert vote.entries == entries_of(vote.node, image, 2, 10)
+        assert len(answers[number].votes) == 3
+
+
+def test_request_numbers_wrap_around() -> None:
+    world = ready(World(make_fleet(serial=0, udp=1), boot=255))
+    numbers = [world.classify(make_image(world.fleet)).request for _ in range(300)]
+    assert numbers[:2] == [0xFF00, 0xFF01]
+    assert numbers[-1] == (0xFF00 + 299) & 0xFFFF
+    assert world.core.counters.answers == 300
+
+
+def test_a_cancelled_request_leaves_nothing_behind() -> None:
+    world = ready(World(make_fleet(serial=1, udp=1)))
+    request = world.core.submit(world.now, make_image(world.fleet), None, 60)
+    world.core.cancel(request)
+    world.core.cancel(request)
+    world.run(10)
+    assert not world.answers()
+    assert world.classify(make_image(world.fleet, 1), deadline_s=5).missing == ()
+
+
+@pytest.mark.parametrize(
+    ("shape", "k", "deadline_s", "message"),
+    [
+        ((64, 64), 2, 1.0, "height x width x 1"),
+        ((64, 64, 3), 2, 1.0, "not uint8 64x64x3"),
+        ((0, 64, 1), 2, 1.0, "sides 1 to 4096"),
+        ((64, 5000, 1), 2, 1.0, "sides 1 to 4096"),
+        ((64, 64, 1), 0, 1.0, "k must be 1 to 10, not 0"),
+        ((64, 64, 1), 11, 1.0, "k must be 1 to 10, not 11"),
+        ((64, 64, 1), 2, 0.0, "deadline must be over 0"),
+        ((64, 64, 1), 2, float("nan"), "deadline must be over 0"),
+    ],
+)
+def test_impossible_requests_are_refused(
+    shape: tuple[int, ...], k: int, deadline_s: float, message: str
+) -> None:
+    world = ready(World(make_fleet()))
+    with pytest.raises(VpError, match=message):
+        world.submit(np.zeros(shape, np.uint8), k, deadline_s)
+    with pytest.raises(VpError, match="not float32"):
+        world.submit(np.zeros((64, 64, 1), np.float32))  # type: ignore[arg-type]
+
+
+def test_counters_of_an_earlier_run_are_not_believed() -> None:
+    fleet = make_fleet(serial=0, udp=1)
+    world = World(fleet, highest={0: 50 << 16})
+    world.run(5)
+    assert states(world) == {0: "unknown"}
+    assert world.core.counters.replayed >= 3
+    (warning,) = [event for event in world.events if isinstance(event, Warned)]
+    assert warning.text.startswith("node 0 repeats counters up to boot 50")
+    node = world.nodes[0]
+    node.counter = 51 << 16
+    node.start()
+    world.settle()
+    assert states(world) == {0: "up"}
+
+
+def test_the_boot_counter_rises_when_the_sequence_is_used_up() -> None:
+    boots: list[int] = []
+    fleet = make_fleet(serial=0, udp=2)
+    world = ready(World(fleet, on_boot=boots.append))
+    world.core._out._sequence = 65536 - 5
+    for seed in range(3):
+        image = make_image(fleet, seed)
+        assert len(world.classify(image).votes) == 2
+    assert boots == [101]
+    assert all(node.dropped == 0 for node in world.nodes.values())
+
+
+def test_a_restart_whose_hello_was_lost_is_noticed_by_its_counter() -> None:
+    fleet = make_fleet(serial=0, udp=1)
+    world = ready(World(fleet))
+    world.tap = drop_hellos
+    node = world.nodes[0]
+    node.hash = model_hash(b"reflashed")
+    node.reboot()
+    request = world.submit(make_image(fleet), deadline_s=1)
+    node.send(wire.Prediction(request, 1.0, ((1, 127), (2, 0))))
+    world.run(0.005)
+    assert world.core.counters.refused == 1
+    world.tap = lambda node, message: message
+    world.run(2)
+    (answer,) = world.answers()
+    assert answer.votes == ()
+    assert states(world) == {0: "refused"}
+
+
+def drop_hellos(node: int, message: bytes) -> bytes | None:
+    return None if wire.peek(message).type is wire.MessageType.HELLO else message
+
+
+def test_messages_at_another_nodes_link_are_foreign() -> None:
+    fleet = make_fleet(serial=0, udp=2)
+    world = ready(World(fleet))
+    message = wire.encode(
+        wire.Sack(1, 0, ()), fleet=FLEET_ID, node=1, counter=9 << 16, key=node_key(KEY, 7, 1)
+    )
+    world.core.datagram(world.now, 0, message)
+    world.core.datagram(world.now, None, message)
+    assert world.core.counters.foreign == 2
+
+
+def test_two_fleets_with_one_key_do_not_hear_each_other() -> None:
+    fleet = make_fleet(serial=0, udp=1)
+    world = ready(World(fleet))
+    other = wire.encode(
+        wire.Sack(1, 0, ()), fleet=FLEET_ID + 1, node=0, counter=9 << 16, key=node_key(KEY, 8, 0)
+    )
+    world.core.datagram(world.now, 0, other)
+    assert world.core.counters.foreign == 1
+
+
+def test_a_fleet_without_a_key_works_and_refuses_tagged_messages() -> None:
+    fleet = make_fleet(serial=1, udp=1, key=None)
+    world = ready(World(fleet))
+    assert len(world.classify(make_image(fleet), deadline_s=5).votes) == 2
+    tagged = wire.encode(wire.Discover(), fleet=FLEET_ID, node=1, counter=9 << 16, key=KEY)
+    world.core.datagram(world.now, 1, tagged)
+    assert world.core.counters.forged == 1
+
+
+def test_untagged_and_forged_messages_are_counted_and_dropped() -> None:
+    fleet = make_fleet(serial=0, udp=1)
+    world = ready(World(fleet))
+    request = world.submit(make_image(fleet), deadline_s=0.01)
+    lie = wire.Prediction(request, 1.0, ((9, 127), (8, 126)))
+    where = {"fleet": FLEET_ID, "node": 0, "counter": 99 << 16, "classes": 10}
+    world.core.datagram(world.now, 0, wire.encode(lie, key=None, **where))  # type: ignore[arg-type]
+    other = node_key(KEY, FLEET_ID, 1)
+    world.core.datagram(world.now, 0, wire.encode(lie, key=other, **where))  # type: ignore[arg-type]
+    world.run(1)
+    assert world.core.counters.forged == 2
+    (answer,) = world.answers()
+    assert answer.votes == ()
+
+
+def test_a_recorded_message_is_refused_the_second_time() -> None:
+    fleet = make_fleet(serial=0, udp=1)
+    world = ready(World(fleet))
+    world.classify(make_image(fleet))
+    answers, duplicates = world.core.counters.answers, world.core.counters.duplicate
+    replayed = world.core.counters.replayed
+    for node, message in list(world.heard):
+        world.core.datagram(world.now, node, message)
+    counters = world.core.counters
+    assert counters.replayed - replayed == len(world.heard)
+    assert (counters.answers, counters.duplicate) == (answers, duplicates)
