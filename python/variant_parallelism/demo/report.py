@@ -79,7 +79,7 @@ def _facts(summary: Summary) -> Table:
         style = "green" if summary.votes_differing == 0 else "bold red"
         text = f"{equal:,} of {summary.votes_compared:,} votes equal the host's bit for bit"
         table.add_row("votes", Text(text, style=style))
-    table.add_row("bytes on the wire", f"{_bytes(summary)} per answer, frame and tag included")
+    table.add_row("bytes on the wire", f"{_bytes(summary)} per answer, tag included")
     table.add_row(
         "latency",
         f"median {summary.latency_median_ms:.1f} ms, p95 {summary.latency_p95_ms:.1f} ms; "

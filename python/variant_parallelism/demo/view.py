@@ -24,6 +24,7 @@ from variant_parallelism.gateway import NodeStatus, Vote
 _PICTURE_ROWS = 24
 _PICTURE_COLUMNS = 32
 _EVENTS = 4
+_LATEST = 48
 _REFRESH_HZ = 12
 _STATE_STYLE = {"up": "green", "dead": "red", "unknown": "yellow", "refused": "red"}
 
@@ -58,6 +59,7 @@ class LiveView:
         self._ensemble = Tally()
         self._single = {node.id: Tally() for node in fleet.nodes}
         self._events: deque[str] = deque(maxlen=_EVENTS)
+        self._latest: deque[Shot] = deque(maxlen=_LATEST)
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=_REFRESH_HZ
         )
@@ -81,6 +83,7 @@ class LiveView:
     def shot(self, shot: Shot, nodes: Sequence[NodeStatus]) -> None:
         self._shot = shot
         self._nodes = nodes
+        self._latest.append(shot)
         self._done += 1
         self._lost += shot.lost
         self._ensemble.add(shot.correct)
@@ -115,18 +118,16 @@ class LiveView:
         return Group(picture, Text(f"label: {label}", style="bold"))
 
     def _boards(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-        for column in ("node", "variant", "line", "state"):
-            table.add_column(column)
-        table.add_column("vote", min_width=10)
-        for column in ("score", "ms", "top-1"):
-            table.add_column(column, justify="right")
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+        for column, width in (("board", 6), ("line", 6), ("state", 5), ("vote", 8)):
+            table.add_column(column, min_width=width, no_wrap=True)
+        for column, width in (("score", 5), ("ms", 6), ("top-1", 7)):
+            table.add_column(column, justify="right", min_width=width, no_wrap=True)
         shot = self._shot
         votes = {vote.node: vote for vote in shot.answer.votes} if shot else {}
         for status in self._nodes:
             table.add_row(
-                str(status.id),
-                status.variant,
+                f"{status.id} {status.variant}",
                 status.transport,
                 Text(status.state, style=_STATE_STYLE[status.state]),
                 *self._vote(votes.get(status.id)),
@@ -155,7 +156,9 @@ class LiveView:
             text.append(f"  {answer.score:.2f}")
         text.append(f"  in {answer.latency_ms:.1f} ms\n")
         text.append(f"so far: {self._ensemble} right, ")
-        text.append(f"{self._lost} lost", style="green" if self._lost == 0 else "bold red")
+        text.append(f"{self._lost} lost\n", style="green" if self._lost == 0 else "bold red")
+        for shot in self._latest:
+            text.append("●", style="green" if shot.correct else "red" if not shot.lost else "white")
         return text
 
 
