@@ -267,9 +267,8 @@ class Core:
             wire_bytes,
         )
         node.counters.answers += 1
+        node.timing.sample_answer(prediction.time_ms / 1000)
         if node.request is request:
-            if node.transfer is not None and node.transfer.completed is not None:
-                node.timing.sample_answer(now - node.transfer.completed)
             node.request, node.transfer = None, None
 
     def _error(self, node: Node, error: NodeError) -> None:

@@ -17,9 +17,9 @@ WINDOW = 6
 """Chunks that a small Ethernet controller's FIFO surely holds (docs/protocol.md, SACK)."""
 
 _MIN_TIMEOUT_S = 0.02
-_MAX_TIMEOUT_S = 3.0
-_MAX_POLL_S = 1.0
-_FIRST_POLL_S = 0.25
+_MAX_RATIO = 10.0
+_MAX_DOUBLINGS = 2
+_FIRST_ANSWER_S = 0.1
 _BITS_PER_BYTE = 10
 _CHUNK_ON_WIRE = CHUNK_SIZE + 32
 
@@ -37,16 +37,16 @@ class Timing:
         self._ratio = 2.0
         self._deviation = 0.5
         self._sampled = False
-        self.answer_s = _FIRST_POLL_S
-        """How long the node takes from a whole image to its answer, smoothed."""
+        self.answer_s = _FIRST_ANSWER_S
+        """How long the node takes from a whole image to its answer, as it says, smoothed."""
 
     def _nominal(self, chunks: int) -> float:
         return 0.01 + chunks * _CHUNK_ON_WIRE * self._seconds_per_byte
 
-    def timeout(self, chunks: int, doublings: int = 0) -> float:
+    def timeout(self, chunks: int) -> float:
         """Seconds to wait for the report of `chunks` full chunks (at least of one)."""
         seconds = self._nominal(max(1, chunks)) * (self._ratio + 4 * self._deviation)
-        return min(_MAX_TIMEOUT_S, max(_MIN_TIMEOUT_S, seconds) * 2.0 ** min(doublings, 8))
+        return max(_MIN_TIMEOUT_S, seconds)
 
     def sample(self, chunks: int, elapsed: float) -> None:
         """A report of `chunks` chunks came `elapsed` seconds after they were sent."""
@@ -57,8 +57,13 @@ class Timing:
         else:
             self._ratio, self._deviation, self._sampled = ratio, ratio / 2, True
 
-    def sample_answer(self, elapsed: float) -> None:
-        self.answer_s += 0.25 * (elapsed - self.answer_s)
+    def too_short(self) -> None:
+        """A report came after its time-out: the line is slow, or an earlier report was lost."""
+        self._ratio = min(1.25 * self._ratio, _MAX_RATIO)
+
+    def sample_answer(self, seconds: float) -> None:
+        """The node says that its last answer took so long."""
+        self.answer_s += 0.25 * (seconds - self.answer_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class Transfer:
 
     def __init__(self, chunks: int, timing: Timing, now: float) -> None:
         self.chunks = chunks
-        self.completed: float | None = None
+        self.completed = False
         self.wake = now
         """When `due` has something to do, if nothing arrives before."""
         self._timing = timing
@@ -93,6 +98,7 @@ class Transfer:
         self._tried: set[int] = set()
         self._repeated: set[int] = set()
         self._order = 0
+        self._burst = (now, 0)
         self._progress_at = now
         self._sack_counter = -1
         self._doublings = 0
@@ -110,20 +116,20 @@ class Transfer:
             return self._send(burst, now)
         if now < self.wake:
             return []
-        self._doublings += 1
+        self._doublings = min(self._doublings + 1, _MAX_DOUBLINGS)
         self.wake = now + self._patience()
         return [Chunk(None, report=True, again=False)]
 
     def _patience(self) -> float:
         """How long to wait for a report, or, once the image is there, for the answer."""
-        if self.completed is None:
-            return self._timing.timeout(len(self._flying), self._doublings)
-        wait = max(2 * self._timing.answer_s, self._timing.timeout(1))
-        return min(_MAX_POLL_S, wait * 1.5**self._doublings)
+        if self.completed:
+            seconds = 1.5 * self._timing.answer_s + self._timing.timeout(1)
+        else:
+            # What was sent before the first question is off the line by the second.
+            seconds = self._timing.timeout(1 if self._doublings else len(self._flying))
+        return seconds * 2.0**self._doublings
 
     def _send(self, burst: list[int], now: float) -> list[Chunk]:
-        if not self._flying:
-            self._progress_at = now
         sent = []
         for number in burst:
             self._todo.discard(number)
@@ -133,6 +139,7 @@ class Transfer:
         self._repeated |= self._tried.intersection(burst)
         self._tried.update(burst)
         self._doublings = 0
+        self._burst = (now, len(burst))
         self.wake = now + self._patience()
         return sent
 
@@ -156,27 +163,31 @@ class Transfer:
                 del self._flying[number]
         self._all_lost = False
         self._todo = missing - self._flying.keys()
-        self._doublings = 0
-        if missing:
-            self.completed = None
-        elif self.completed is None:
-            self.completed = now
-        else:
+        if self.completed and not missing:
             return
+        self.completed = not missing
+        self._doublings = 0
         self.wake = now + self._patience()
 
     def _take_arrived(self, arrived: set[int], now: float) -> int:
         """Chunks that are there now; the place in the order of sending of the last of them.
 
-        The time that they took teaches `Timing`, unless a repeated one is among them: nobody knows
-        which of its copies arrived (Karn's rule).
+        The report that a burst asked for teaches `Timing` how long a burst takes, unless it came
+        after another question or tells of a repeated chunk: nobody knows then what it answers
+        (Karn's rule).
         """
         if not arrived:
             return -1
-        if not arrived & self._repeated:
-            self._timing.sample(len(arrived), now - self._progress_at)
         self._progress_at = now
-        return max(self._flying.pop(number).order for number in arrived)
+        ambiguous = bool(arrived & self._repeated)
+        newest = max(self._flying.pop(number).order for number in arrived)
+        if newest == self._order - 1 and not ambiguous:
+            sent_at, size = self._burst
+            if self._doublings == 0:
+                self._timing.sample(size, now - sent_at)
+            else:
+                self._timing.too_short()
+        return newest
 
 
 def _expand(ranges: Iterable[tuple[int, int]], limit: int) -> Iterable[int]:
