@@ -174,6 +174,7 @@ def load_model(tflite_path: str | Path, name: str | None = None) -> CompiledMode
     data, graph = read_file(path)
     try:
         program = lower(run_passes(graph))
+        plan = plan_memory(program)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from None
     return CompiledModel(
@@ -181,7 +182,7 @@ def load_model(tflite_path: str | Path, name: str | None = None) -> CompiledMode
         hash=hashlib.blake2s(data).digest()[:HASH_SIZE],
         data=data,
         program=program,
-        plan=plan_memory(program),
+        plan=plan,
     )
 
 

@@ -121,6 +121,8 @@ def _window(
         raise ConversionError(f"kernel {kernel}, stride {stride}, dilation {dilation}")
     if max(*kernel, *stride, *dilation, *source[1:], *target[1:]) > 65535:
         raise ConversionError("a dimension is larger than 65535")
+    if max(k * d for k, d in zip(kernel, dilation, strict=True)) > 65535:
+        raise ConversionError("the dilated kernel is larger than 65535")
     mode = options.Padding()
     rows = _pad(mode, source[1], target[1], kernel[0], stride[0], dilation[0])
     columns = _pad(mode, source[2], target[2], kernel[1], stride[1], dilation[1])

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from vp_converters.errors import ConversionError
 from vp_converters.lowering.step import Program
 
 ALIGNMENT = 8
+
+# Kernels count elements in int32_t.
+MAX_ARENA = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,19 @@ class Plan:
 
 
 def plan_memory(program: Program) -> Plan:
-    """The smaller of several greedy plans.
+    """The smallest of several greedy plans.
 
     Each one takes the buffers in some order and puts each into the smallest gap that fits among the
     buffers in use at the same time.
+
+    Raises:
+        ConversionError: the arena would be larger than MAX_ARENA.
     """
     tensors, scratch = _buffers(program)
     buffers = [*tensors, *scratch.values()]
     places = min((_place(buffers, order) for order in _ORDERS), key=_total)
+    if _total(places) > MAX_ARENA:
+        raise ConversionError(f"the activations need {_total(places)} bytes")
     offsets = {t: places[i].offset for i, b in enumerate(buffers) for t in b.tensors}
     scratch_offsets = {step: places[len(tensors) + i].offset for i, step in enumerate(scratch)}
     return Plan(tuple(places), _total(places), offsets, scratch_offsets)

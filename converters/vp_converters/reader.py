@@ -19,7 +19,7 @@ _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 _MAX_RANK = 6
 _MAX_ELEMENTS = 2**28
-_MAX_FILE_BYTES = 2**28
+_MAX_FILE_BYTES = 2**26
 
 # What the flatbuffers bindings raise when an offset leads astray.
 _MALFORMED = (
@@ -86,6 +86,9 @@ def read_graph(data: bytes) -> Graph:
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
+        # Vectors in a sound file do not overlap, and each entry takes at least four bytes; a damaged
+        # one may name the same bytes again and again.
+        self._entries_left = len(data) // 4
         self._model = tflite.Model.GetRootAs(data, 0)
 
     def graph(self) -> Graph:
@@ -117,13 +120,10 @@ class _Reader:
         return graph
 
     def _all(self, count: int, read: Callable[[int], _T]) -> list[_T]:
-        # Every entry of a flatbuffer vector takes at least four bytes.
-        if count * 4 > len(self._data):
-            raise ConversionError(f"damaged .tflite file (a vector of {count} entries)")
+        self._entries_left -= count
+        if self._entries_left < 0:
+            raise ConversionError("damaged .tflite file (its vectors are longer than the file)")
         return [read(i) for i in range(count)]
-
-    def _numbers(self, count: int, get: Callable[[int], Any]) -> list[Any]:
-        return self._all(count, get)
 
     def _single(self, count: int, get: Callable[[int], int], what: str, limit: int) -> int:
         if count != 1:
@@ -149,7 +149,7 @@ class _Reader:
             raise ConversionError(
                 f"{where} has {rank} dimensions; at most {_MAX_RANK} are supported"
             )
-        shape = tuple(self._numbers(rank, table.Shape))
+        shape = tuple(self._all(rank, table.Shape))
         if any(size < 1 for size in shape):
             raise ConversionError(f"{where} has shape {list(shape)}; every dimension must be fixed")
         if math.prod(shape) > _MAX_ELEMENTS:
@@ -171,8 +171,8 @@ class _Reader:
     def _quantization(self, where: str, table: Any) -> Quantization | None:
         if table is None or table.ScaleLength() == 0 or table.ZeroPointLength() == 0:
             return None
-        scales = tuple(float(s) for s in self._numbers(table.ScaleLength(), table.Scale))
-        zero_points = tuple(self._numbers(table.ZeroPointLength(), table.ZeroPoint))
+        scales = tuple(float(s) for s in self._all(table.ScaleLength(), table.Scale))
+        zero_points = tuple(self._all(table.ZeroPointLength(), table.ZeroPoint))
         if len(zero_points) not in (1, len(scales)):
             raise ConversionError(
                 f"{where} has {len(scales)} scales and {len(zero_points)} zero points"
@@ -200,8 +200,8 @@ class _Reader:
         expected = math.prod(shape) * numpy_type.itemsize
         if size != expected:
             raise ConversionError(f"{where} has {size} bytes of data; its shape needs {expected}")
-        raw = table.DataAsNumpy()
-        return np.frombuffer(raw.tobytes(), dtype=numpy_type).reshape(shape)
+        data: Array = table.DataAsNumpy().view(numpy_type).reshape(shape)
+        return data
 
     def _op(self, index: int, table: Any, kinds: list[str], tensors: list[Tensor]) -> Op:
         code = table.OpcodeIndex()
@@ -210,8 +210,8 @@ class _Reader:
                 f"operator {index} has operator code {code}, which does not exist"
             )
         kind = kinds[code]
-        inputs = tuple(self._numbers(table.InputsLength(), table.Inputs))
-        outputs = tuple(self._numbers(table.OutputsLength(), table.Outputs))
+        inputs = tuple(self._all(table.InputsLength(), table.Inputs))
+        outputs = tuple(self._all(table.OutputsLength(), table.Outputs))
         for number in (*inputs, *outputs):
             if not -1 <= number < len(tensors):
                 raise ConversionError(
