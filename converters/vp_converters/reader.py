@@ -86,8 +86,8 @@ def read_graph(data: bytes) -> Graph:
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
-        # Vectors in a sound file do not overlap, and each entry takes at least four bytes; a damaged
-        # one may name the same bytes again and again.
+        # The vectors of a sound file do not overlap, and each entry takes at least four bytes; a
+        # damaged file may name the same bytes again and again.
         self._entries_left = len(data) // 4
         self._model = tflite.Model.GetRootAs(data, 0)
 
