@@ -9,14 +9,15 @@ from pathlib import Path
 from vp_converters.errors import ConversionError
 
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+_PACKAGES = Path(__file__).resolve().parents[1]
 _ROOTS = (
-    Path(__file__).parent / "_firmware",
-    Path(__file__).resolve().parents[2] / "firmware",
+    _PACKAGES / "variant_parallelism" / "_share" / "firmware",
+    _PACKAGES.parent / "firmware",
 )
 
 
 def firmware_root() -> Path:
-    """The folder with include/vp and nn: installed with the package, else that of the source tree.
+    """The folder with include/vp and nn: the installed one, else that of the source tree.
 
     Raises:
         ConversionError: neither is there.
