@@ -62,6 +62,10 @@ class Core:
         """(node id, bytes for its link), in the order to send: frames or datagrams."""
         return self._out.outbox
 
+    def highest_counters(self) -> dict[int, int]:
+        """The highest counter accepted of each node that was heard, to be kept between runs."""
+        return {node.id: node.replay.highest for node in self.nodes.values() if node.replay.highest}
+
     # What the driver reports.
 
     def link_up(self, now: float, node_id: int) -> None:

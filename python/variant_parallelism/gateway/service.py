@@ -65,12 +65,10 @@ class Gateway:
 
     async def __aenter__(self) -> Gateway:
         self._loop = asyncio.get_running_loop()
-        self._state = StateFile.load(self._state_dir, self.fleet.table.name)
-        self._warn_of_state()
+        self._state = StateFile.load(self._state_dir, self.fleet.table.name, self.fleet.key)
         boot = self._state.next_boot()
-        self._save()
-        highest = self._state.highest if self.fleet.key is not None else {}
-        self._core = Core(self.fleet, boot, highest=highest, on_boot=self._keep_boot)
+        self._state.save()
+        self._core = Core(self.fleet, boot, highest=self._state.highest, on_boot=self._keep_boot)
         self._open = True
         try:
             await self._open_links()
@@ -252,17 +250,8 @@ class Gateway:
         self._save()
 
     def _save(self) -> None:
-        if self.fleet.key is not None and hasattr(self, "_core"):
-            for node in self._core.nodes.values():
-                if node.replay.highest > 0:
-                    self._state.highest[node.id] = node.replay.highest
+        self._state.highest.update(self._core.highest_counters())
         self._state.save()
-        self._warn_of_state()
-
-    def _warn_of_state(self) -> None:
-        if self._state.warning is not None:
-            log.warning("%s", self._state.warning)
-            self._state.warning = None
 
     async def _save_now_and_then(self) -> None:
         while True:

@@ -7,7 +7,9 @@ believe messages recorded during an earlier run.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import logging
 import os
 import time
 from dataclasses import dataclass, field
@@ -15,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from variant_parallelism.errors import VpError
+
+log = logging.getLogger("variant_parallelism.gateway")
 
 _BOOT_LIMIT = 1 << 24
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
@@ -34,30 +38,37 @@ def minutes_since_2024() -> int:
 
 @dataclass
 class StateFile:
-    """The kept counters of one fleet. Reading and writing never fail: `warning` says what did."""
+    """The kept counters of one fleet. What cannot be read or written is logged, never raised."""
 
     path: Path
+    key_id: str
     boot: int = 0
     highest: dict[int, int] = field(default_factory=dict)
-    warning: str | None = None
+    _failing: bool = False
 
     @classmethod
-    def load(cls, folder: Path, fleet: str) -> StateFile:
-        """Read the state of a fleet; a missing file is an empty one."""
-        state = cls(folder / f"{fleet}.json")
+    def load(cls, folder: Path, fleet: str, key: bytes | None) -> StateFile:
+        """Read the state of a fleet; a missing file is an empty one.
+
+        Counters of nodes are believed under the key that they were seen with, and no other: a
+        new key makes old messages worthless, and a fleet without one has nothing to protect.
+        """
+        state = cls(folder / f"{fleet}.json", _key_id(key))
         try:
             kept = json.loads(state.path.read_text(encoding="utf-8"))
             boot = int(kept["boot"])
             highest = {int(node): int(counter) for node, counter in kept["highest"].items()}
             if not 0 <= boot < _BOOT_LIMIT or not all(0 <= c < 1 << 40 for c in highest.values()):
                 raise ValueError("counter out of range")
-            state.boot, state.highest = boot, highest
+            state.boot = boot
+            if kept["key"] == state.key_id != "":
+                state.highest = highest
         except FileNotFoundError:
             pass
         except OSError as error:
-            state.warning = f"cannot read {state.path}: {error.strerror}; starting without it"
+            log.warning("cannot read %s: %s; starting without it", state.path, error.strerror)
         except (ValueError, KeyError, TypeError, AttributeError):
-            state.warning = f"{state.path} is not a gateway's state; starting without it"
+            log.warning("%s is not a gateway's state; starting without it", state.path)
         return state
 
     def next_boot(self) -> int:
@@ -68,9 +79,10 @@ class StateFile:
         self.boot = boot
         return boot
 
-    def save(self) -> bool:
-        """Write the file whole or not at all. On failure `warning` is set and False returned."""
-        kept = {"boot": self.boot, "highest": {str(n): c for n, c in self.highest.items()}}
+    def save(self) -> None:
+        """Write the file whole or not at all; a failure is logged once, until it works again."""
+        highest = {str(node): counter for node, counter in self.highest.items()}
+        kept = {"boot": self.boot, "key": self.key_id, "highest": highest if self.key_id else {}}
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +92,15 @@ class StateFile:
                 os.fsync(file.fileno())
             os.replace(partial, self.path)
         except OSError as error:
-            self.warning = f"cannot write {self.path}: {error.strerror}; going on without it"
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
-            return False
-        return True
+            if not self._failing:
+                log.warning("cannot write %s: %s; going on without it", self.path, error.strerror)
+            self._failing = True
+        else:
+            self._failing = False
+
+
+def _key_id(key: bytes | None) -> str:
+    """Names a fleet key without giving it away; empty without one."""
+    return "" if key is None else hashlib.blake2s(b"vp-state", key=key, digest_size=8).hexdigest()
