@@ -140,7 +140,7 @@ static void check_heartbeat(vp_node *node)
     }
     node->hello_us = now + (uint64_t)node->config.identity->hello_ms * 1000u;
     for (unsigned link = 0; link < VP_NODE_LINKS; link++) {
-        if ((node->config.links >> link & 1u) != 0u) {
+        if (((unsigned)node->config.links >> link & 1u) != 0u) {
             vp_node_send_hello(node, (enum vp_node_link)link);
         }
     }

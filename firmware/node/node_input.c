@@ -4,7 +4,7 @@
 
 int vp_node_chunk_here(const vp_node *node, uint32_t chunk)
 {
-    return (node->config.chunk_map[chunk / 8u] >> chunk % 8u & 1u) != 0u;
+    return ((unsigned)node->config.chunk_map[chunk / 8u] >> chunk % 8u & 1u) != 0u;
 }
 
 /* @return enum vp_error_code, or 0 if the node can work on such an input. */
@@ -24,12 +24,13 @@ static uint8_t refusal(const vp_node *node, const vp_input *chunk)
     return 0;
 }
 
-/* Replaces what the buffer holds. An input that is being resized is not replaced: it needs no more
- * than the buffer's last look, which is taken at once. */
+/* Replaces what the buffer holds. An input that is being resized, or whose turn it is, is not
+ * replaced: the rest of its resize is done at once, and then it needs the buffer no more. */
 static void begin_input(vp_node *node, enum vp_node_link link, const vp_input *chunk)
 {
     vp_node_input *input = &node->input;
-    while (node->work.phase == WORK_RESIZE) {
+    while (node->work.phase == WORK_RESIZE ||
+           (node->work.phase == WORK_NONE && input->state == INPUT_COMPLETE)) {
         (void)vp_node_work_piece(node);
     }
     if (input->state != INPUT_NONE) {

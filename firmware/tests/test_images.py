@@ -1,0 +1,117 @@
+"""Builds images for a board with the real toolchain, and the errors a user can run into."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from variant_parallelism.errors import VpError
+from variant_parallelism.firmware import board_names, boards, build, load_board, variant_source
+from variant_parallelism.firmware.build import build_image, build_images
+
+FIRMWARE = Path(__file__).resolve().parents[1]
+ROOT = FIRMWARE.parent
+DIGITS = ROOT / "models" / "digits" / "manifest.json"
+BOARD = "mps2-an386"
+
+needs_toolchain = pytest.mark.skipif(
+    not all(map(shutil.which, ("arm-none-eabi-gcc", "cmake", "ninja"))),
+    reason="no cross compiler: apt install gcc-arm-none-eabi cmake ninja-build",
+)
+
+
+@needs_toolchain
+def test_image_and_its_sizes() -> None:
+    image = build_image(DIGITS, "d16", BOARD, ROOT / "build" / "firmware")
+    board = load_board(BOARD)
+    symbols = subprocess.run(
+        ["arm-none-eabi-nm", "--size-sort", "-S", image.elf],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    arena = re.search(r"^\S+ (\S+) b arena$", symbols, re.M)
+    assert arena is not None
+    assert image.arena <= int(arena.group(1), 16) < image.arena + 8
+    assert image.arena < image.ram < image.ram_available - image.stack
+    assert (image.flash_available, image.stack) == (board.flash_size, board.stack_size)
+    assert 0 < image.flash < len(image.elf.read_bytes())
+
+
+@needs_toolchain
+def test_second_build_changes_nothing() -> None:
+    out = ROOT / "build" / "firmware"
+    first = build_images(DIGITS, ["d8", "d16"], BOARD, out)
+    times = [image.elf.stat().st_mtime_ns for image in first]
+    assert build_images(DIGITS, ["d8", "d16"], BOARD, out) == first
+    assert [image.elf.stat().st_mtime_ns for image in first] == times
+
+
+@needs_toolchain
+@pytest.mark.parametrize(
+    ("key", "size", "text"), [("ram_size", 0x3000, "RAM"), ("flash_size", 0x1800, "flash")]
+)
+def test_model_that_does_not_fit(
+    key: str, size: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = tmp_path / "firmware"
+    shutil.copytree(FIRMWARE, sources, ignore=shutil.ignore_patterns("tests"))
+    toml = sources / "boards" / BOARD / "board.toml"
+    toml.write_text(re.sub(rf"^{key} = .*$", f"{key} = {size:#x}", toml.read_text(), flags=re.M))
+    for module in (boards, build, variant_source):
+        monkeypatch.setattr(module, "firmware_dir", lambda: sources)
+    pattern = rf"^variant d24 needs ([\d,]+) bytes of {text}, board {BOARD} has {size:,}$"
+    with pytest.raises(VpError, match=pattern) as error:
+        build_image(DIGITS, "d24", BOARD, tmp_path / "out")
+    need = re.search(r"needs ([\d,]+)", str(error.value))
+    assert need is not None and int(need.group(1).replace(",", "")) > size
+
+
+def test_unknown_variant_and_board(tmp_path: Path) -> None:
+    with pytest.raises(VpError, match=r"no variant 'd99': it has d8, d12"):
+        build_image(DIGITS, "d99", BOARD, tmp_path)
+    with pytest.raises(VpError, match=rf"no board 'pdp11': the boards are .*{BOARD}"):
+        build_image(DIGITS, "d16", "pdp11", tmp_path)
+
+
+def test_missing_toolchain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(VpError, match="arm-none-eabi-gcc is not installed: install Debian package"):
+        build_image(DIGITS, "d16", BOARD, tmp_path / "out")
+
+
+@needs_toolchain
+def test_model_that_is_not_the_manifests(tmp_path: Path) -> None:
+    shutil.copytree(DIGITS.parent, tmp_path / "digits")
+    model = tmp_path / "digits" / "d16.tflite"
+    model.write_bytes((tmp_path / "digits" / "d8.tflite").read_bytes())
+    with pytest.raises(VpError, match=r"d16\.tflite is not the model that its manifest describes"):
+        build_image(tmp_path / "digits" / "manifest.json", "d16", BOARD, tmp_path / "out")
+    model.unlink()
+    with pytest.raises(VpError, match=r"cannot read model .*d16\.tflite: No such file"):
+        build_image(tmp_path / "digits" / "manifest.json", "d16", BOARD, tmp_path / "out")
+
+
+def test_boards_are_well_formed() -> None:
+    assert board_names()
+    for name in board_names():
+        board = load_board(name)
+        assert board.name == name
+        end = board.flash_origin + board.flash_size
+        assert board.provision_address >= end, "the image could overwrite the provisioning block"
+
+
+def test_command_prints_one_line() -> None:
+    code = "from variant_parallelism.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "build", str(DIGITS), "--board", "pdp11"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: no board 'pdp11'") and result.stderr.count("\n") == 1

@@ -1,0 +1,149 @@
+/* The input resize against a second statement of its formula, in one plain double loop. */
+#include <string.h>
+
+#include "check.h"
+#include "vp/resize.h"
+
+#define MAX_SIDE 40u
+#define MAX_CHANNELS 3u
+#define MAX_SIZE (MAX_SIDE * MAX_SIDE * MAX_CHANNELS)
+
+static uint32_t random_state = 3;
+
+static uint32_t random_below(uint32_t limit)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return (random_state >> 8) % limit;
+}
+
+static int64_t position(int64_t i, int64_t n, int64_t m)
+{
+    const int64_t p = ((2 * i + 1) * n * 128) / m - 128;
+    return p < 0 ? 0 : p > 256 * (n - 1) ? 256 * (n - 1) : p;
+}
+
+static int64_t pixel(const vp_resize *g, const uint8_t *source, int64_t y, int64_t x, int64_t c)
+{
+    y = y < g->source_height ? y : g->source_height - 1;
+    x = x < g->source_width ? x : g->source_width - 1;
+    return source[(y * g->source_width + x) * g->channels + c];
+}
+
+static int8_t expected(const vp_resize *g, const uint8_t *source, const int8_t lut[256], int64_t row,
+                       int64_t column, int64_t c)
+{
+    const int64_t py = position(row + g->crop_top, g->source_height, g->crop_height + g->margin);
+    const int64_t px = position(column + g->crop_left, g->source_width, g->crop_width + g->margin);
+    const int64_t y = py / 256;
+    const int64_t x = px / 256;
+    const int64_t fy = py % 256;
+    const int64_t fx = px % 256;
+    const int64_t sum =
+        pixel(g, source, y, x, c) * (256 - fx) * (256 - fy) +
+        pixel(g, source, y, x + 1, c) * fx * (256 - fy) +
+        pixel(g, source, y + 1, x, c) * (256 - fx) * fy + pixel(g, source, y + 1, x + 1, c) * fx * fy;
+    return lut[(sum + 32768) >> 16];
+}
+
+static void check_geometry(const vp_resize *g)
+{
+    static uint8_t source[MAX_SIZE];
+    static int8_t out[MAX_SIZE];
+    int8_t lut[256];
+    int same = 1;
+    uint32_t rows_done = 0;
+    for (unsigned i = 0; i < 256u; i++) {
+        lut[i] = (int8_t)((int)(i * 7u % 256u) - 128);
+    }
+    for (size_t i = 0; i < sizeof(source); i++) {
+        source[i] = (uint8_t)random_below(256);
+    }
+    while (rows_done < g->crop_height) {
+        const uint32_t rows = 1u + random_below(g->crop_height - rows_done);
+        CHECK(vp_resize_rows(g, source, lut, rows_done, rows,
+                             out + rows_done * g->crop_width * g->channels) == 0);
+        rows_done += rows;
+    }
+    for (uint32_t row = 0; row < g->crop_height; row++) {
+        for (uint32_t column = 0; column < g->crop_width; column++) {
+            for (uint32_t c = 0; c < g->channels; c++) {
+                same &= out[(row * g->crop_width + column) * g->channels + c] ==
+                        expected(g, source, lut, row, column, c);
+            }
+        }
+    }
+    CHECK(same);
+}
+
+static void test_random_geometries(void)
+{
+    for (int i = 0; i < 300; i++) {
+        const uint16_t margin = (uint16_t)random_below(11);
+        const vp_resize g = {
+            .source_height = (uint16_t)(1u + random_below(MAX_SIDE)),
+            .source_width = (uint16_t)(1u + random_below(MAX_SIDE)),
+            .crop_height = (uint16_t)(1u + random_below(MAX_SIDE)),
+            .crop_width = (uint16_t)(1u + random_below(MAX_SIDE)),
+            .margin = margin,
+            .crop_top = (uint16_t)random_below(margin + 1u),
+            .crop_left = (uint16_t)random_below(margin + 1u),
+            .channels = (uint8_t)(1u + random_below(MAX_CHANNELS)),
+        };
+        check_geometry(&g);
+    }
+}
+
+static void test_same_size_copies(void)
+{
+    const vp_resize g = {5, 4, 5, 4, 0, 0, 0, 1};
+    uint8_t source[20];
+    int8_t lut[256];
+    int8_t out[20];
+    for (unsigned i = 0; i < 256u; i++) {
+        lut[i] = (int8_t)((int)i - 128);
+    }
+    for (unsigned i = 0; i < 20u; i++) {
+        source[i] = (uint8_t)(i * 13u);
+    }
+    CHECK(vp_resize_rows(&g, source, lut, 0, 5, out) == 0);
+    for (unsigned i = 0; i < 20u; i++) {
+        CHECK(out[i] == lut[source[i]]);
+    }
+}
+
+static void test_refusals(void)
+{
+    static const uint8_t source[4] = {1, 2, 3, 4};
+    static const int8_t lut[256];
+    const vp_resize good = {2, 2, 2, 2, 1, 1, 0, 1};
+    int8_t out[4] = {9, 9, 9, 9};
+#define REFUSED(field, value)                                      \
+    do {                                                           \
+        vp_resize g = good;                                        \
+        g.field = value;                                           \
+        CHECK(vp_resize_rows(&g, source, lut, 0, 1, out) == -1);   \
+    } while (0)
+    REFUSED(source_height, 0);
+    REFUSED(source_width, 0);
+    REFUSED(source_height, 4097);
+    REFUSED(source_width, 4097);
+    REFUSED(crop_height, 0);
+    REFUSED(crop_width, 0);
+    REFUSED(margin, 4095);
+    REFUSED(crop_top, 2);
+    REFUSED(crop_left, 2);
+    REFUSED(channels, 0);
+    CHECK(vp_resize_rows(&good, source, lut, 3, 0, out) == -1);
+    CHECK(vp_resize_rows(&good, source, lut, 1, 2, out) == -1);
+    CHECK(vp_resize_rows(&good, source, lut, 0, UINT32_MAX, out) == -1);
+    CHECK(out[0] == 9 && out[3] == 9);
+    CHECK(vp_resize_rows(&good, source, lut, 2, 0, out) == 0);
+}
+
+int main(void)
+{
+    test_random_geometries();
+    test_same_size_copies();
+    test_refusals();
+    CHECK_DONE();
+}
