@@ -142,10 +142,7 @@ class GraphMaker:
         output, scales = self.products_output(source, shape, products, channels)
         data = self.weights((1, *kernel, channels))
         weights = self.model.constant(data, scales=scales, axis=3)
-        # TFLM reads the bias of a depthwise convolution without asking whether it is there.
-        bias = []
-        while not bias:
-            bias = self.bias(source, scales, channels, products)
+        bias = self.bias(source, scales, channels, products)
         inputs = [source, weights, *bias]
         self._convolution("DEPTHWISE_CONV_2D", inputs, output, window, DepthMultiplier=multiplier)
         return output

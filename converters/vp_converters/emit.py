@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -19,7 +20,7 @@ _LINE_WIDTH = 100
 _C_TYPES = {"int8": "int8_t", "int32": "int32_t"}
 
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("vp_converters"),
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -13,8 +13,7 @@ from variant_parallelism.errors import VpError
 if TYPE_CHECKING:
     from rich.console import Console
     from vp_converters import CompiledModel
-
-CHECK_SEED = 1
+    from vp_converters.check import CheckResult
 
 
 def command(
@@ -38,38 +37,30 @@ def command(
         ) from None
     try:
         compiled = compile_model(model, out, name)
-        mismatches = _mismatches(compiled, check) if check else 0
+        result = _check(compiled, check) if check else None
     except ConversionError as error:
         raise VpError(str(error)) from None
     if as_json:
         report = compiled.report()
-        if check:
-            report |= {"inputs_checked": check, "mismatches": mismatches}
+        if result is not None:
+            report |= {"inputs_checked": result.inputs, "mismatches": result.mismatches}
         print(json.dumps(report))
     else:
         _print(compiled, out, plan)
-        if check:
-            print(f"{check} inputs, {mismatches} mismatches")
-    if mismatches:
-        raise VpError(f"{model}: {mismatches} of {check} outputs differ from tflite_micro")
+        if result is not None:
+            print(f"{result.inputs} inputs, {result.mismatches} mismatches")
+    if result is not None and result.mismatches:
+        raise VpError(f"{model} differs from tflite_micro: {result.first_difference}")
 
 
-def _mismatches(compiled: CompiledModel, count: int) -> int:
-    import numpy as np
+def _check(compiled: CompiledModel, count: int) -> CheckResult:
     from rich.console import Console
-    from rich.progress import track
-    from vp_converters.host import HostModel
-    from vp_converters.oracle import Oracle
+    from rich.progress import Progress
+    from vp_converters.check import check_model
 
-    host = HostModel(compiled)
-    oracle = Oracle(compiled.data)
-    random = np.random.default_rng(CHECK_SEED)
-    mismatches = 0
-    console = Console(stderr=True)
-    for _ in track(range(count), "checking", console=console, transient=True):
-        values = random.integers(-128, 128, compiled.input_shape, dtype=np.int8)
-        mismatches += not np.array_equal(host.run(values), oracle.run(values))
-    return mismatches
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("checking", total=count)
+        return check_model(compiled, count, lambda done: bar.advance(task, done))
 
 
 def _print(compiled: CompiledModel, out: Path, with_plan: bool) -> None:
