@@ -1,0 +1,95 @@
+"""Fixtures for tests on whole emulated boards: images built once, a bench that boots fleets."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+# pytest's importlib mode leaves test folders off sys.path; the bench is shared by all files here.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hil_bench import Bench, roomy
+from variant_parallelism.emulators import EMULATORS
+from variant_parallelism.errors import VpError
+from variant_parallelism.firmware import build_images
+from variant_parallelism.manifest import load_manifest, save_manifest
+from variant_parallelism.training.datasets import Dataset, load_dataset
+
+ROOT = Path(__file__).resolve().parent.parent
+DIGITS = ROOT / "models" / "digits"
+BOARD = "mps2-an386"
+TEST_LIMIT_S = 60.0
+# 27,648 bytes, as much as 96 x 96 pixels in colour: 54 chunks.
+LARGE = (144, 192)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--emulator", choices=sorted(EMULATORS), default="qemu", help="what runs the boards"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a coroutine test in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), TEST_LIMIT_S))
+    return True
+
+
+@pytest.fixture(scope="session")
+def emulator(request: pytest.FixtureRequest) -> str:
+    """The emulator's name; tests skip where it or the compiler is missing."""
+    name = str(request.config.getoption("--emulator"))
+    try:
+        EMULATORS[name].check()
+    except VpError as error:
+        pytest.skip(str(error))
+    for program, package in (
+        ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
+        ("cmake", "cmake"),
+        ("ninja", "ninja-build"),
+    ):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed: install Debian package {package}")
+    return name
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn, which is missing")
+    return load_dataset("digits")
+
+
+def _bench(manifest_folder: Path, workdir: Path, emulator: str) -> Bench:
+    manifest = load_manifest(manifest_folder / "manifest.json")
+    names = [variant.name for variant in manifest.variants]
+    out = ROOT / "build" / "hil_tests"
+    built = build_images(manifest_folder / "manifest.json", names, BOARD, out)
+    images = {image.variant: image.elf for image in built}
+    return Bench(manifest, manifest_folder, images, workdir, emulator)
+
+
+@pytest.fixture(scope="session")
+def bench(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """The digits family as it is."""
+    return _bench(DIGITS, tmp_path_factory.mktemp("bench"), emulator)
+
+
+@pytest.fixture(scope="session")
+def large_bench(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """The same models in images that take inputs of up to 144 x 192 pixels."""
+    folder = tmp_path_factory.mktemp("large")
+    manifest = load_manifest(DIGITS / "manifest.json")
+    for variant in manifest.variants:
+        shutil.copy(DIGITS / variant.file, folder / variant.file)
+    save_manifest(roomy(manifest, *LARGE), folder / "manifest.json")
+    return _bench(folder, tmp_path_factory.mktemp("large-bench"), emulator)

@@ -1,0 +1,206 @@
+"""A fleet of emulated boards behind a gateway, for one test.
+
+The models are the committed digits family. `manifest` is either its own or the same models with
+room for larger inputs, so that images of many chunks can be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from variant_parallelism.emulators import Board, launch_fleet
+from variant_parallelism.emulators.faults import Direction, FaultSchedule, SerialLink, UdpLink
+from variant_parallelism.emulators.ports import PortPool
+from variant_parallelism.fleet import Fleet, FleetTable, NodeTable, parse_endpoint
+from variant_parallelism.gateway import Answer, Gateway, NodeStatus
+from variant_parallelism.manifest import Manifest
+from variant_parallelism.reference import FamilyReference
+from variant_parallelism.wire import peek
+
+BOARD = "mps2-an386"
+KEY = bytes(range(32))
+HELLO_MS = 100
+PATIENCE_S = 15.0
+
+Link = SerialLink | UdpLink
+Schedules = Mapping[Direction, FaultSchedule]
+
+
+@dataclass
+class Running:
+    """Boards that are up and the gateway that sees them."""
+
+    fleet: Fleet
+    gateway: Gateway
+    boards: dict[int, Board]
+    reference: FamilyReference
+    links: dict[int, Link] = field(default_factory=dict)
+
+    async def classify(self, image: NDArray[np.uint8], k: int = 2, **options: float) -> Answer:
+        """Ask, and check every vote bit for bit against this machine."""
+        answer = await self.gateway.classify(image, k=k, **options)
+        for vote in answer.votes:
+            assert vote.entries == self.reference[vote.variant].entries(image, k), vote
+        return answer
+
+    def status(self, node: int) -> NodeStatus:
+        return next(status for status in self.gateway.nodes() if status.id == node)
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for something that must come; what happened instead is in the message."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not condition():
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            states = [(node.id, node.state, node.reason) for node in self.gateway.nodes()]
+            raise AssertionError(f"{what} did not happen within {PATIENCE_S} s: {states}") from None
+
+    async def until_state(self, node: int, state: str) -> NodeStatus:
+        await self.until(lambda: self.status(node).state == state, f"node {node} {state}")
+        return self.status(node)
+
+    def heard(self, node: int) -> list[bytes]:
+        """The messages that a linked node has sent, whether or not they arrived."""
+        link = self.links[node]
+        sent = [data for way, data in link.log if way is Direction.TO_GATEWAY]
+        return [unframed(data) for data in sent] if isinstance(link, SerialLink) else sent
+
+    def boots(self, node: int) -> list[int]:
+        """The boot counters of the messages that a linked node has sent, in order."""
+        return [peek(message).boot for message in self.heard(node)]
+
+
+def unframed(data: bytes) -> bytes:
+    """The message in one COBS frame that ends with its delimiter."""
+    from variant_parallelism.wire import Deframer
+
+    frames = Deframer().push(data)
+    return frames[0].message if frames else b""
+
+
+class Bench:
+    """Makes fleets out of built images."""
+
+    def __init__(
+        self, manifest: Manifest, folder: Path, images: Mapping[str, Path], workdir: Path,
+        emulator: str,
+    ) -> None:  # fmt: skip
+        self.manifest = manifest
+        self.folder = folder
+        self.images = images
+        self.emulator = emulator
+        self.ports = PortPool()
+        self._reference = FamilyReference(manifest, folder)
+        self._workdir = workdir
+        self._fleets = 0
+
+    @property
+    def variants(self) -> list[str]:
+        return [variant.name for variant in self.manifest.variants]
+
+    def fleet(
+        self,
+        nodes: Sequence[tuple[str, str]],
+        *,
+        fleet_id: int = 1,
+        key: bytes | None = KEY,
+        deadline_ms: int = 5000,
+        hello_ms: int = HELLO_MS,
+    ) -> Fleet:
+        """A fleet of (variant, "serial" or "udp") nodes with ids from 1."""
+        tables = [
+            NodeTable.model_validate(
+                dict(id=number, variant=variant, board=BOARD, emulated=transport)
+            )
+            for number, (variant, transport) in enumerate(nodes, start=1)
+        ]
+        table = FleetTable(
+            name=f"hil-{fleet_id}",
+            id=fleet_id,
+            manifest="manifest.json",
+            deadline_ms=deadline_ms,
+            hello_ms=hello_ms,
+            nodes=tables,
+        )
+        manifest_path = self.folder / "manifest.json"
+        return Fleet(self.folder / "fleet.toml", table, self.manifest, manifest_path, key)
+
+    @asynccontextmanager
+    async def run(
+        self,
+        fleet: Fleet,
+        *,
+        linked: bool | Sequence[int] = False,
+        schedules: Callable[[int], Schedules] | None = None,
+        images: Mapping[int, Path] | None = None,
+        wait_for: int | None = None,
+    ) -> AsyncIterator[Running]:
+        """Boot a fleet and wait until its nodes are up.
+
+        With `linked` (True: all nodes) messages pass through a proxy each; `schedules` gives its
+        faults by node id. `images` replaces the images of some nodes. `wait_for` is the number of
+        nodes to wait for, if not all.
+        """
+        self._fleets += 1
+        workdir = self._workdir / f"fleet-{self._fleets}"
+        through = [node.id for node in fleet.nodes] if linked is True else list(linked or [])
+        replies = {node: self.ports.take() for node in through}
+        elf = {node.id: self.images[node.variant] for node in fleet.nodes} | dict(images or {})
+        async with AsyncExitStack() as stack:
+            emulated = stack.enter_context(
+                launch_fleet(
+                    fleet, elf, workdir, emulator=self.emulator, ports=self.ports,
+                    reply_ports=replies,
+                )
+            )  # fmt: skip
+            concrete = emulated.fleet
+            links: dict[int, Link] = {}
+            for node in through:
+                faults = schedules(node) if schedules else None
+                link = self._link(concrete, emulated.boards[node], replies[node], faults)
+                links[node] = await stack.enter_async_context(link)
+            nodes = [_through(node, links.get(node.id)) for node in concrete.nodes]
+            concrete = concrete.with_nodes(nodes, concrete.table.gateway)
+            gateway = await stack.enter_async_context(
+                Gateway(concrete, state_dir=workdir / "gateway")
+            )
+            running = Running(concrete, gateway, emulated.boards, self._reference, links)
+            wanted = len(nodes) if wait_for is None else wait_for
+            alive = await gateway.wait_for_nodes(wanted, PATIENCE_S)
+            assert alive >= wanted, [(node.id, node.reason) for node in gateway.nodes()]
+            yield running
+
+    def _link(self, fleet: Fleet, board: Board, reply_port: int, faults: Schedules | None) -> Link:
+        if board.serial_url is not None:
+            port = parse_endpoint(board.serial_url.removeprefix("socket://"))[1]
+            return SerialLink(port, self.ports.take(), faults)
+        assert board.udp_endpoint is not None
+        gateway = parse_endpoint(fleet.table.gateway.listen)
+        node = parse_endpoint(board.udp_endpoint)
+        return UdpLink(node, gateway, self.ports.take(), reply_port, faults)
+
+
+def _through(node: NodeTable, link: Link | None) -> NodeTable:
+    if isinstance(link, SerialLink):
+        return node.model_copy(update={"serial": link.url})
+    if isinstance(link, UdpLink):
+        return node.model_copy(update={"udp": link.endpoint})
+    return node
+
+
+def roomy(manifest: Manifest, height: int, width: int) -> Manifest:
+    """The same models in images that receive inputs up to height x width."""
+    size = manifest.input.model_copy(update={"height": height, "width": width})
+    return manifest.model_copy(update={"input": size, "name": f"{manifest.name}-{height}x{width}"})
+
+
+def noise(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+    """A random grey image (H, W, 1)."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 1), dtype=np.uint8)

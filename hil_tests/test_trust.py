@@ -1,0 +1,169 @@
+"""Forged, replayed and foreign messages, and two fleets on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hil_bench import KEY, Bench, Running
+from variant_parallelism.emulators import launch_fleet
+from variant_parallelism.emulators.faults import Direction, SerialLink
+from variant_parallelism.keys import group_key, node_key
+from variant_parallelism.training.datasets import Dataset
+from variant_parallelism.wire import (
+    ALL_NODES,
+    SEQUENCE_BITS,
+    Input,
+    Prediction,
+    encode,
+    frame,
+)
+
+TRANSPORTS = ("serial", "udp")
+OTHER_KEY = bytes(reversed(range(32)))
+
+
+def on_wire(running: Running, node: int, message: bytes) -> bytes:
+    return frame(message) if isinstance(running.links[node], SerialLink) else message
+
+
+async def rejected(running: Running, node: int, more_than: int) -> int:
+    """The node's count of forged, replayed and foreign messages, once it exceeds `more_than`."""
+
+    def count() -> int:
+        hello = running.status(node).hello
+        return 0 if hello is None else hello.rejected
+
+    await running.until(lambda: count() > more_than, "the node's count of rejected messages")
+    return count()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_forged_messages_are_dropped_and_counted(
+    bench: Bench, digits: Dataset, transport: str
+) -> None:
+    fleet = bench.fleet([("d12", transport)])
+    async with bench.run(fleet, linked=True) as running:
+        link = running.links[1]
+        image = digits.test_images[0]
+        true = await running.classify(image)
+        high = 1 << 23 << SEQUENCE_BITS
+        lie = Prediction(true.request + 1 & 0xFFFF, 1.0, ((9, 127), (8, -128)))
+        question = Input(40000, 2, True, 8, 8, 1, 0, image.tobytes())
+        keys = {"none": None, "wrong": node_key(OTHER_KEY, 1, 1), "group": group_key(KEY, 1)}
+        for number, key in enumerate(keys.values()):
+            message = encode(lie, fleet=1, node=1, counter=high + number, key=key, classes=10)
+            link.inject(Direction.TO_GATEWAY, on_wire(running, 1, message))
+        before = len(running.heard(1))
+        for number, key in enumerate((None, group_key(OTHER_KEY, 1), OTHER_KEY)):
+            for node in (1, ALL_NODES):
+                message = encode(question, fleet=1, node=node, counter=high + number, key=key)
+                link.inject(Direction.TO_NODE, on_wire(running, 1, message))
+        assert await rejected(running, 1, 5) == 6
+        assert running.gateway.counters.forged == 3
+        for message in running.heard(1)[before:]:
+            assert message[0] & 15 == 1, "the node answered a forged message"
+        again = await running.classify(image)
+        assert again.votes[0].entries == true.votes[0].entries
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_replayed_messages_are_dropped_and_counted(
+    bench: Bench, digits: Dataset, transport: str
+) -> None:
+    fleet = bench.fleet([("d12", transport)])
+    async with bench.run(fleet, linked=True) as running:
+        link = running.links[1]
+        for image in digits.test_images[:3]:
+            await running.classify(image)
+        recorded = list(link.log)
+        for direction, data in recorded:
+            link.inject(direction, data)
+        to_gateway = sum(direction is Direction.TO_GATEWAY for direction, _ in recorded)
+        counters = running.gateway.counters
+        await running.until(lambda: counters.replayed == to_gateway, "all replays counted")
+        assert await rejected(running, 1, 0) >= 3
+        assert (counters.late, counters.duplicate, counters.answers) == (0, 0, 3)
+        assert len((await running.classify(digits.test_images[3])).votes) == 1
+
+
+async def test_recording_of_an_earlier_boot_is_refused_after_a_reset(
+    bench: Bench, digits: Dataset
+) -> None:
+    """A node forgets the gateway's counters at a reset; the gateway must not forget the node's."""
+    fleet = bench.fleet([("d12", "udp")])
+    async with bench.run(fleet, linked=True) as running:
+        link = running.links[1]
+        await running.classify(digits.test_images[0])
+        recorded = [data for way, data in link.log if way is Direction.TO_GATEWAY]
+        boot = running.boots(1)[-1]
+        running.boards[1].reset()
+        await running.until(lambda: running.boots(1)[-1] > boot, "a message of the next boot")
+        await running.until_state(1, "up")
+        before = running.gateway.counters.replayed
+        for data in recorded:
+            link.inject(Direction.TO_GATEWAY, data)
+        await running.until(
+            lambda: running.gateway.counters.replayed >= before + len(recorded), "counted replays"
+        )
+        assert len((await running.classify(digits.test_images[1])).votes) == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("keys", [(KEY, OTHER_KEY), (KEY, KEY), (None, None)], ids=str)
+async def test_two_fleets_on_one_machine_do_not_hear_each_other(
+    bench: Bench, digits: Dataset, transport: str, keys: tuple[bytes | None, bytes | None]
+) -> None:
+    """Even if all of one fleet's traffic is also sent to the other's boards and gateway."""
+    nodes = [("d8", transport), ("d12", transport)]
+    one, two = (
+        bench.fleet(nodes, fleet_id=number, key=key) for number, key in enumerate(keys, start=1)
+    )
+    async with bench.run(one, linked=True) as first, bench.run(two, linked=True) as second:
+        sent = {id(first): 0, id(second): 0}
+
+        def cross(source: Running, target: Running) -> None:
+            for node, link in source.links.items():
+                for direction, data in list(link.log):
+                    target.links[node].inject(direction, data)
+                    sent[id(target)] += direction is Direction.TO_GATEWAY
+
+        for number in range(4):
+            images = digits.test_images[2 * number : 2 * number + 2]
+            answers = await asyncio.gather(
+                *(
+                    fleet.classify(image)
+                    for fleet, image in zip((first, second), images, strict=True)
+                )
+            )
+            assert all(len(answer.votes) == 2 for answer in answers)
+        cross(first, second)
+        cross(second, first)
+        for fleet in (first, second):
+            counters = fleet.gateway.counters
+            wanted = sent[id(fleet)]
+            await fleet.until(
+                lambda counters=counters, wanted=wanted: counters.foreign >= wanted,
+                "all messages of the other fleet counted as foreign",
+            )
+            for node in (1, 2):
+                await rejected(fleet, node, 3)
+            assert counters.forged == counters.replayed == counters.late == 0
+            assert len((await fleet.classify(digits.test_images[9])).votes) == 2
+
+
+async def test_node_with_another_fleets_key_never_takes_part(
+    bench: Bench, digits: Dataset, tmp_path: Path
+) -> None:
+    """Same fleet id, other key: the board is heard, and every word of it is a forgery."""
+    ours = bench.fleet([("d8", "udp"), ("d12", "serial")])
+    async with bench.run(ours) as running:
+        theirs = bench.fleet([("d8", "udp")], key=OTHER_KEY)
+        port = int(running.fleet.table.gateway.listen.split(":")[1])
+        images = {1: bench.images["d8"]}
+        with launch_fleet(theirs, images, tmp_path, ports=bench.ports, reply_ports={1: port}):
+            counters = running.gateway.counters
+            await running.until(lambda: counters.foreign >= 1, "the intruder's HELLO counted")
+            answer = await running.classify(digits.test_images[0])
+            assert [vote.node for vote in answer.votes] == [1, 2]
