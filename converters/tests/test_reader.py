@@ -205,8 +205,6 @@ def test_names_cannot_break_the_line_or_the_comment(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(model.build([0], [3]))
     text = load_model(path).files()["model.c"]
-    assert "int x" not in text.replace("/* CONV_2D (operator 0) -> 1 x 4 x 4 x 3, ", "", 1) or (
-        text.count("*/") == text.count("/*")
-    )
+    assert text.count("*/") == text.count("/*")
     one = case(path, "names", 1)
     run_on_target([one.model], [one.inputs], SANITIZED_HOST)

@@ -17,6 +17,7 @@ from vp_converters.planner import Plan
 from vp_converters.reader import check_activation
 
 _LINE_WIDTH = 100
+_NAME_WIDTH = 40
 _C_TYPES = {"int8": "int8_t", "int32": "int32_t"}
 
 _TEMPLATES = jinja2.Environment(
@@ -72,6 +73,7 @@ class _Border:
     scale: str
     zero_point: int
     shape: str
+    real: str
 
 
 def _border(tensor: Tensor, plan: Plan) -> _Border:
@@ -83,6 +85,7 @@ def _border(tensor: Tensor, plan: Plan) -> _Border:
         scale=_float(scale),
         zero_point=zero_point,
         shape=" x ".join(map(str, tensor.shape)),
+        real=f"{_float(scale)} * (q {'-' if zero_point >= 0 else '+'} {abs(zero_point)})",
     )
 
 
@@ -120,7 +123,7 @@ def _step(name: str, number: int, step: Step, program: Program, plan: Plan) -> _
     shape = " x ".join(map(str, target.shape))
     return _StepText(
         number=number,
-        comment=_comment(f"{step.operator} (operator {step.op_index}) -> {shape}, {target.name}"),
+        comment=f"{step.operator} (operator {step.op_index}), {shape}: {_comment(target.name)}",
         arrays=tuple(_array(prefix, array) for array in arrays),
         parameters=f"static const {step.parameter_type} {prefix} = "
         f"{_initializer(prefix, step.parameters, 0)};",
@@ -131,7 +134,7 @@ def _step(name: str, number: int, step: Step, program: Program, plan: Plan) -> _
 def _comment(text: str) -> str:
     """``text`` made safe inside a C comment."""
     safe = "".join(c if c.isascii() and c not in "\\*?" else "_" for c in text)
-    return one_line(safe, _LINE_WIDTH - 16)
+    return one_line(safe, _NAME_WIDTH)
 
 
 def _address(offset: int) -> str:
