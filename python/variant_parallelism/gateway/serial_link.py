@@ -89,13 +89,11 @@ class SerialLink:
                 retry = min(2 * retry, _LAST_RETRY_S)
                 continue
             retry = _FIRST_RETRY_S
-            reason = self._serve(port)
-            if not self._stop.is_set():
-                self._call(self._sink.on_link_down, self._node_id, reason)
-                self._stop.wait(retry)
+            self._serve(port)
+            self._stop.wait(retry)
 
-    def _serve(self, port: Any) -> str:
-        """Read until the port fails or `close`; returns why it ended."""
+    def _serve(self, port: Any) -> None:
+        """Read until the port fails or `close`."""
         failed = threading.Event()
         writes: queue.Queue[bytes] = queue.Queue(_QUEUED_WRITES)
         writes.put_nowait(b"\0")
@@ -106,7 +104,7 @@ class SerialLink:
         writer.start()
         self._call(self._sink.on_link_up, self._node_id)
         self._call(self._report_first, None)
-        reason = f"{self.url}: closed by the other side"
+        reason = f"{self.url}: disconnected"
         try:
             while not (self._stop.is_set() or failed.is_set()):
                 data = port.read(1)
@@ -118,10 +116,13 @@ class SerialLink:
             reason = explain(self.url, error)
         self._writes = None
         failed.set()
+        # Reported before the clean-up: pyserial takes 0.3 s to close a socket:// port, and a request
+        # may be waiting for this node alone.
+        if not self._stop.is_set():
+            self._call(self._sink.on_link_down, self._node_id, reason)
         writer.join()
         with contextlib.suppress(OSError):
             port.close()
-        return reason
 
     @staticmethod
     def _write(port: Any, writes: queue.Queue[bytes], failed: threading.Event) -> None:
@@ -161,4 +162,6 @@ def explain(url: str, error: Exception) -> str:
         return f"{url}: permission denied; join the group that owns it (often dialout)"
     if number == errno.ECONNREFUSED:
         return f"{url}: nothing listens there; is the board or emulator running?"
+    if "disconnected" in str(error):
+        return f"{url}: disconnected"
     return f"{url}: {' '.join(str(error).split())}"
