@@ -140,7 +140,7 @@ def _with(tensor: int, **fields: object) -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (_with(0, dtype="float32"), "float32, not int8: quantize"),
+        (_with(0, dtype="float32"), "float32, not int8: quantize the model fully"),
         (_with(3, dtype="uint8"), "uint8, not int8"),
         (_with(0, shape=(2, 4, 4, 2)), "batch size 2"),
         (_with(0, shape=(1, -1, 4, 2)), "every dimension must be fixed"),
@@ -164,6 +164,22 @@ def _with(tensor: int, **fields: object) -> bytes:
 )
 def test_tensors_that_make_no_sense(data: bytes, reason: str, tmp_path: Path) -> None:
     assert reason in _refused(data, tmp_path)
+
+
+def test_a_float_model(tmp_path: Path) -> None:
+    model = ModelBuilder()
+    source = model.activation((1, 4), dtype="float32")
+    weights = model.constant(np.ones((2, 4)), "float32")
+    output = model.activation((1, 2), dtype="float32")
+    model.op("FULLY_CONNECTED", [source, weights], [output])
+    text = _refused(model.build([source], [output]), tmp_path)
+    assert "float32, not int8: quantize the model fully, input and output too" in text
+
+
+def test_weights_of_other_types(tmp_path: Path) -> None:
+    data = _with(1, dtype="int4", data=np.ones(27, dtype=np.int8))
+    assert "operator 0 CONV_2D" in _refused(data, tmp_path)
+    assert "the weights are int4, not int8" in _refused(data, tmp_path)
 
 
 def test_several_inputs_or_outputs(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import tflite
 
 TYPES = {"int8": tflite.TensorType.INT8, "int32": tflite.TensorType.INT32}
 TYPES |= {"float32": tflite.TensorType.FLOAT32, "uint8": tflite.TensorType.UINT8}
+TYPES |= {"int16": tflite.TensorType.INT16, "int4": tflite.TensorType.INT4}
 
 OPTIONS = {
     "ADD": "Add",

@@ -27,8 +27,11 @@ class Quantization:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """An activation (``data`` is None) or a constant. ``dtype`` is "int8", "int32" or another
-    TFLite type's name, which no operator here accepts."""
+    """An activation (``data`` is None) or a constant.
+
+    ``dtype`` is "int8", "int32" or another TFLite type's name, which no operator here accepts; a
+    constant of such a type is its raw bytes.
+    """
 
     index: int
     name: str

@@ -194,14 +194,14 @@ class _Reader:
             return None
         if size > len(self._data):
             raise ConversionError(f"{where} claims {size} bytes of data; the file is shorter")
+        raw: Array = table.DataAsNumpy()
         numpy_type = _CONSTANT_TYPES.get(dtype)
         if numpy_type is None:
-            return None
+            return raw
         expected = math.prod(shape) * numpy_type.itemsize
         if size != expected:
             raise ConversionError(f"{where} has {size} bytes of data; its shape needs {expected}")
-        data: Array = table.DataAsNumpy().view(numpy_type).reshape(shape)
-        return data
+        return raw.view(numpy_type).reshape(shape)
 
     def _op(self, index: int, table: Any, kinds: list[str], tensors: list[Tensor]) -> Op:
         code = table.OpcodeIndex()
@@ -246,7 +246,9 @@ def _check_order(graph: Graph) -> None:
 def _check_border(graph: Graph, tensor: Tensor, what: str) -> None:
     where = f"the model's {what} {one_line(tensor.name)!r}"
     if tensor.dtype != "int8":
-        raise ConversionError(f"{where} is {tensor.dtype}, not int8: quantize the model first")
+        raise ConversionError(
+            f"{where} is {tensor.dtype}, not int8: quantize the model fully, input and output too"
+        )
     if not 1 <= len(tensor.shape) <= 4:
         raise ConversionError(f"{where} has {len(tensor.shape)} dimensions, not 1 to 4")
     if len(tensor.shape) > 1 and tensor.shape[0] != 1:

@@ -40,8 +40,10 @@ def weights_of(tensor: Tensor, rank: int, axis: int) -> tuple[npt.NDArray[np.int
     data = tensor.data
     if data is None:
         raise ValueError("the weights are not constant")
-    if tensor.dtype != "int8" or data.ndim != rank:
-        raise ValueError(f"the weights are {data.ndim}-dimensional {tensor.dtype}, not {rank} int8")
+    if tensor.dtype != "int8":
+        raise ValueError(f"the weights are {tensor.dtype}, not int8")
+    if data.ndim != rank:
+        raise ValueError(f"the weights have {data.ndim} dimensions, not {rank}")
     quantization = tensor.quantization
     if quantization is None:
         raise ValueError("the weights have no scales")
