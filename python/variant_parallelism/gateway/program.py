@@ -33,14 +33,10 @@ async def run_gateway(fleet: Fleet, state_dir: Path | None = None) -> None:
     gateway = Gateway(fleet, state_dir=state_dir)
     gateway.on_event(lambda event: _log_event(fleet, event))
     server = HttpServer(gateway, fleet.table.gateway.http)
+    log.info("fleet %s: %d nodes", fleet.table.name, len(fleet.nodes))
     async with gateway:
         server.start()
-        log.info(
-            "fleet %s: %d nodes, http://%s/v1/",
-            fleet.table.name,
-            len(fleet.nodes),
-            fleet.table.gateway.http,
-        )
+        log.info("serving http://%s/v1/", fleet.table.gateway.http)
         await stop.wait()
         await server.stop()
         counts = gateway.counters

@@ -108,16 +108,18 @@ class SerialLink:
         try:
             while not (self._stop.is_set() or failed.is_set()):
                 data = port.read(1)
-                while data and len(data) < _READ_AT_ONCE and (waiting := port.in_waiting):
-                    data += port.read(waiting)
-                if data:
-                    self._call(self._sink.on_bytes, self._node_id, data)
+                try:
+                    while data and (waiting := port.in_waiting) and len(data) < _READ_AT_ONCE:
+                        data += port.read(waiting)
+                finally:
+                    if data:
+                        self._call(self._sink.on_bytes, self._node_id, data)
         except (OSError, TypeError, ValueError) as error:
             reason = explain(self.url, error)
         self._writes = None
         failed.set()
-        # Reported before the clean-up: pyserial takes 0.3 s to close a socket:// port, and a request
-        # may be waiting for this node alone.
+        # Reported before the clean-up: pyserial takes 0.3 s to close a socket:// port, and a
+        # request may be waiting for this node alone.
         if not self._stop.is_set():
             self._call(self._sink.on_link_down, self._node_id, reason)
         writer.join()

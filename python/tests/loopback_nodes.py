@@ -1,0 +1,117 @@
+"""Simulated nodes on real sockets and in real time, for tests of the gateway's links."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import tty
+from collections.abc import Callable
+from typing import Any
+
+from simulated_fleet import SimulatedNode
+from variant_parallelism import wire
+from variant_parallelism.fleet import Fleet
+
+
+class LoopbackFleet:
+    """Runs one `SimulatedNode` per node of a fleet at the endpoints that the fleet names.
+
+    UDP nodes own a socket; serial ones a TCP server (`socket://`) or the master of a pty. It is
+    the `world` of its nodes: their clock is the event loop's.
+    """
+
+    def __init__(self, fleet: Fleet, gateway: tuple[str, int] | None) -> None:
+        self.fleet = fleet
+        self.ids = itertools.count()
+        self.nodes: dict[int, SimulatedNode] = {}
+        self._gateway = gateway
+        self._loop = asyncio.get_running_loop()
+        self._senders: dict[int, Callable[[bytes], None]] = {}
+        self._plugs: dict[int, Callable[[], None]] = {}
+        self._closers: list[Callable[[], Any]] = []
+
+    @property
+    def now(self) -> float:
+        return self._loop.time()
+
+    def at(self, delay: float, action: Callable[[], None]) -> None:
+        self._loop.call_later(delay, action)
+
+    def to_gateway(self, node: int, message: bytes) -> None:
+        send = self._senders.get(node)
+        if send is not None:
+            send(message)
+
+    async def start_udp(self, node_id: int, port: int) -> int:
+        """A UDP node at a port of the loopback interface (0: any); returns the port."""
+        transport, _ = await self._loop.create_datagram_endpoint(
+            lambda: _Datagrams(self, node_id), local_addr=("127.0.0.1", port)
+        )
+        self._closers.append(transport.close)
+        self._senders[node_id] = lambda message: transport.sendto(message, self._gateway)
+        self._add(node_id)
+        return int(transport.get_extra_info("sockname")[1])
+
+    async def start_tcp(self, node_id: int, port: int, boot: int = 1) -> None:
+        """A serial node behind a TCP port, as an emulator offers it."""
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            def unplug() -> None:
+                server.close()
+                writer.transport.abort()
+
+            self._plugs[node_id] = unplug
+            self._senders[node_id] = lambda message: writer.write(wire.frame(message))
+            deframer = wire.Deframer()
+            with contextlib.suppress(ConnectionError):
+                while data := await reader.read(4096):
+                    self._deliver(node_id, deframer, data)
+            self._senders.pop(node_id, None)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", port)
+        self._closers.append(server.close)
+        self._add(node_id, boot)
+
+    def unplug(self, node_id: int) -> None:
+        """Cut a serial node's connection; nothing listens at its port any more."""
+        self.nodes[node_id].alive = False
+        self._plugs.pop(node_id)()
+
+    def start_pty(self, node_id: int, master: int) -> None:
+        """A serial node at the other end of a pty."""
+        tty.setraw(master)
+        deframer = wire.Deframer()
+        self._loop.add_reader(
+            master, lambda: self._deliver(node_id, deframer, os.read(master, 4096))
+        )
+        self._closers.append(lambda: self._loop.remove_reader(master))
+        self._senders[node_id] = lambda message: os.write(master, wire.frame(message))
+        self._add(node_id)
+
+    def _add(self, node_id: int, boot: int = 1) -> None:
+        table = next(node for node in self.fleet.nodes if node.id == node_id)
+        self.nodes[node_id] = SimulatedNode(self, table, boot)  # type: ignore[arg-type]
+
+    def _deliver(self, node_id: int, deframer: wire.Deframer, data: bytes) -> None:
+        for message, _ in deframer.push(data):
+            self.nodes[node_id].receive(message)
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            node.alive = False
+        for close in self._closers:
+            close()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, fleet: LoopbackFleet, node_id: int) -> None:
+        self._fleet = fleet
+        self._node_id = node_id
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        node = self._fleet.nodes.get(self._node_id)
+        if node is not None:
+            node.receive(data)

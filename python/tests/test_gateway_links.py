@@ -1,0 +1,309 @@
+"""The gateway on real sockets, ports and files of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import pty
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from fleet_factory import KEY, make_fleet, make_image
+from loopback_nodes import LoopbackFleet
+from simulated_fleet import entries_of
+from variant_parallelism.errors import VpError
+from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable
+from variant_parallelism.gateway import Event, Gateway, NodeChanged
+from variant_parallelism.gateway.serial_link import explain, open_port
+from variant_parallelism.gateway.state import StateFile, minutes_since_2024
+
+T = TypeVar("T")
+
+
+def run(test: Callable[[], Awaitable[T]]) -> T:
+    """Run a test's coroutine with a limit, so that a hang is a failure."""
+
+    async def limited() -> T:
+        async with asyncio.timeout(30):
+            return await test()
+
+    return asyncio.run(limited())
+
+
+def free_ports(kind: socket.SocketKind, count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def loopback_fleet(serial: list[str], udp: int, **table: object) -> Fleet:
+    """Nodes 0.. on the serial URLs, then `udp` nodes on free ports."""
+    nodes = [
+        NodeTable(id=index, variant=f"v{index}", board="mps2-an386", serial=url)
+        for index, url in enumerate(serial)
+    ]
+    listen, *ports = free_ports(socket.SOCK_DGRAM, 1 + udp)
+    for index, port in enumerate(ports, start=len(serial)):
+        endpoint = f"127.0.0.1:{port}"
+        nodes.append(NodeTable(id=index, variant=f"v{index}", board="mps2-an386", udp=endpoint))
+    gateway = GatewayTable(listen=f"127.0.0.1:{listen}")
+    return make_fleet(nodes, gateway=gateway, deadline_ms=5000, **table)
+
+
+@contextlib.asynccontextmanager
+async def nodes_of(fleet: Fleet, masters: dict[int, int]) -> AsyncIterator[LoopbackFleet]:
+    """The fleet's nodes, running; `masters` are the pty ends of the serial nodes on a pty."""
+    host, port = fleet.table.gateway.listen.split(":")
+    nodes = LoopbackFleet(fleet, (host, int(port)))
+    try:
+        for node in fleet.nodes:
+            if node.id in masters:
+                nodes.start_pty(node.id, masters[node.id])
+            elif node.serial is not None and node.serial.startswith("socket://"):
+                await nodes.start_tcp(node.id, int(node.serial.rpartition(":")[2]))
+            elif node.udp is not None:
+                await nodes.start_udp(node.id, int(node.udp.rpartition(":")[2]))
+        yield nodes
+    finally:
+        nodes.close()
+        await asyncio.sleep(0.01)  # Transports close their sockets in the loop's next turn.
+
+
+def tcp_url() -> str:
+    (port,) = free_ports(socket.SOCK_STREAM, 1)
+    return f"socket://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("key", [KEY, None], ids=["keyed", "plain"])
+def test_serial_and_udp_nodes_answer_together(tmp_path: Path, key: bytes | None) -> None:
+    async def test() -> None:
+        master, slave = pty.openpty()
+        fleet = loopback_fleet([tcp_url(), os.ttyname(slave)], udp=2, key=key)
+        async with nodes_of(fleet, {1: master}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            assert await gateway.wait_for_nodes(4, 5) == 4
+            for seed in range(5):
+                image = make_image(fleet, seed)
+                answer = await gateway.classify(image, k=3)
+                assert [vote.node for vote in answer.votes] == [0, 1, 2, 3]
+                for vote in answer.votes:
+                    assert vote.entries == entries_of(vote.node, image.tobytes(), 3, 10)
+            assert gateway.counters.answers == 5
+            assert [node.transport for node in gateway.nodes()] == ["serial"] * 2 + ["udp"] * 2
+        os.close(master)
+        os.close(slave)
+
+    run(test)
+
+
+def test_concurrent_requests(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([tcp_url()], udp=1)
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            await gateway.wait_for_nodes(2, 5)
+            images = [make_image(fleet, seed) for seed in range(12)]
+            answers = await asyncio.gather(*(gateway.classify(image) for image in images))
+            for image, answer in zip(images, answers, strict=True):
+                assert len(answer.votes) == 2
+                for vote in answer.votes:
+                    assert vote.entries == entries_of(vote.node, image.tobytes(), 2, 10)
+
+    run(test)
+
+
+def test_a_port_that_closes_comes_back(tmp_path: Path) -> None:
+    async def test() -> None:
+        url = tcp_url()
+        fleet = loopback_fleet([url], udp=1)
+        events: list[Event] = []
+        async with nodes_of(fleet, {}) as nodes, Gateway(fleet, state_dir=tmp_path) as gateway:
+            gateway.on_event(events.append)
+            await gateway.wait_for_nodes(2, 5)
+            nodes.unplug(0)
+            while gateway.nodes()[0].state != "dead":
+                await asyncio.sleep(0.01)
+            answer = await gateway.classify(make_image(fleet))
+            assert (answer.missing, answer.class_index is None) == ((0,), False)
+            await nodes.start_tcp(0, int(url.rpartition(":")[2]), boot=2)
+            assert await gateway.wait_for_nodes(2, 5) == 2
+            assert (await gateway.classify(make_image(fleet, 1))).missing == ()
+        told = [
+            event.state for event in events if isinstance(event, NodeChanged) and not event.node
+        ]
+        assert told[-1] == "up"
+        assert "dead" in told
+
+    run(test)
+
+
+def test_one_missing_port_does_not_stop_the_fleet(tmp_path: Path) -> None:
+    async def test() -> None:
+        missing = str(tmp_path / "ttyUSB9")
+        fleet = loopback_fleet([missing], udp=1)
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            assert await gateway.wait_until_settled(5) == 1
+            status = gateway.nodes()[0]
+            assert status.state == "dead"
+            assert status.reason == f"{missing}: no such port; is the board plugged in?"
+            assert len((await gateway.classify(make_image(fleet))).votes) == 1
+
+    run(test)
+
+
+def test_with_no_port_at_all_it_says_which(tmp_path: Path) -> None:
+    async def test() -> None:
+        urls = [str(tmp_path / "ttyUSB0"), tcp_url()]
+        fleet = loopback_fleet(urls, udp=0)
+        with pytest.raises(VpError) as error:
+            async with Gateway(fleet, state_dir=tmp_path):
+                raise AssertionError("opened")
+        text = str(error.value)
+        assert f"{urls[0]}: no such port" in text
+        assert f"{urls[1]}: nothing listens there" in text
+        assert "\n" not in text
+
+    run(test)
+
+
+def test_a_busy_port_is_named() -> None:
+    master, slave = pty.openpty()
+    name = os.ttyname(slave)
+    first = open_port(name, 115200)
+    try:
+        with pytest.raises(OSError) as error:
+            open_port(name, 115200)
+        assert explain(name, error.value) == f"{name}: another program uses this port; close it"
+    finally:
+        first.close()
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_udp_port_in_use_is_named(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        host, port = fleet.table.gateway.listen.split(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind((host, int(port)))
+            with pytest.raises(VpError, match=rf"udp {host}:{port}: another program uses"):
+                async with Gateway(fleet, state_dir=tmp_path):
+                    raise AssertionError("opened")
+
+    run(test)
+
+
+def test_emulated_nodes_need_vp_emulate() -> None:
+    nodes = [NodeTable(id=1, variant="v1", board="mps2-an386", emulated="udp")]
+    with pytest.raises(VpError, match=r"node 1 is emulated: run `vp emulate fleet\.toml`"):
+        Gateway(make_fleet(nodes))
+
+
+def test_with_nobody_there_the_deadline_says_so(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=2)
+        async with Gateway(fleet, state_dir=tmp_path) as gateway:
+            answer = await gateway.classify(make_image(fleet), deadline_ms=100)
+            assert answer.class_index is None
+            assert 100 <= answer.latency_ms < 2000
+            assert gateway.counters.lost == 1
+
+    run(test)
+
+
+def test_datagrams_from_elsewhere_are_foreign(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        async with Gateway(fleet, state_dir=tmp_path) as gateway:
+            host, port = fleet.table.gateway.listen.split(":")
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                stranger.bind(("127.0.0.1", 0))
+                stranger.sendto(b"hello?", (host, int(port)))
+                other = b"\x21\x07" + bytes(60)
+                stranger.sendto(other, (host, int(port)))
+            while gateway.counters.messages_in < 2:
+                await asyncio.sleep(0.01)
+            assert (gateway.counters.damaged, gateway.counters.foreign) == (1, 1)
+
+    run(test)
+
+
+def test_leaving_ends_what_waits(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        async with Gateway(fleet, state_dir=tmp_path) as gateway:
+            waiting = asyncio.create_task(gateway.classify(make_image(fleet)))
+            await asyncio.sleep(0.05)
+        with pytest.raises(VpError, match="was closed"):
+            await waiting
+        with pytest.raises(VpError, match="is closed"):
+            await gateway.classify(make_image(fleet))
+
+    run(test)
+
+
+def test_the_boot_counter_rises_at_every_start(tmp_path: Path) -> None:
+    async def boots(fleet: Fleet) -> int:
+        async with Gateway(fleet, state_dir=tmp_path):
+            pass
+        return int(json.loads((tmp_path / "simulated.json").read_text())["boot"])
+
+    fleet = loopback_fleet([], udp=1)
+    first = run(lambda: boots(fleet))
+    assert first >= minutes_since_2024() - 1
+    assert run(lambda: boots(fleet)) > first
+
+
+def test_counters_of_nodes_are_kept_under_their_key_only(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            await gateway.wait_for_nodes(1, 5)
+        kept = StateFile.load(tmp_path, "simulated", KEY)
+        assert kept.highest[0] >> 16 == 1
+        assert StateFile.load(tmp_path, "simulated", bytes(32)).highest == {}
+        assert StateFile.load(tmp_path, "simulated", None).highest == {}
+        assert StateFile.load(tmp_path, "simulated", bytes(32)).boot == kept.boot
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            assert await gateway.wait_for_nodes(1, 0.5) == 0
+            assert gateway.counters.replayed > 0
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"boot": -1, "highest": {}, "key": ""}', '{"boot": 1}', "\xff"]
+)
+def test_a_damaged_state_file_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    path = tmp_path / "fleet.json"
+    path.write_text(text, encoding="latin-1")
+    state = StateFile.load(tmp_path, "fleet", None)
+    assert "is not a gateway's state" in caplog.text
+    boot = state.next_boot()
+    state.save()
+    assert StateFile.load(tmp_path, "fleet", None).boot == boot
+
+
+def test_state_that_cannot_be_kept_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        blocked = tmp_path / "file"
+        blocked.write_text("in the way")
+        fleet = loopback_fleet([], udp=1)
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=blocked / "state") as gateway:
+            await gateway.wait_for_nodes(1, 5)
+            assert len((await gateway.classify(make_image(fleet))).votes) == 1
+
+    with caplog.at_level(logging.WARNING):
+        run(test)
+    written = [text for text in caplog.messages if text.startswith("cannot write")]
+    assert len(written) == 1
