@@ -11,6 +11,11 @@
 #define FRAMES_PER_TURN 8
 #define SERIAL_READS_PER_TURN (VP_BOARD_SERIAL_RING / sizeof(((node_app *)0)->bytes))
 
+_Static_assert(VP_IMAGE_INPUT_CAPACITY >= 1u &&
+                   VP_IMAGE_INPUT_CAPACITY <= 65536u * VP_WIRE_CHUNK_SIZE,
+               "the input has more chunks than a chunk number can count");
+_Static_assert(VP_NODE_MAX_MESSAGE <= VP_NET_MAX_PAYLOAD, "a message does not fit a datagram");
+
 typedef struct node_app {
     vp_provision identity;
     vp_node node;
@@ -149,7 +154,8 @@ int main(void)
 {
     vp_board_init();
     if (!start(&app)) {
-        /* Without a valid identity a board is nobody: it stays silent until it is provisioned. */
+        /* Without a valid identity (never provisioned, or interrupted half-way) a board is nobody: it
+         * stays silent on every link until it is provisioned. */
         for (;;) {
             vp_board_feed_watchdog();
             vp_board_sleep();
