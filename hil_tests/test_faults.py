@@ -11,9 +11,8 @@ from variant_parallelism.emulators.faults import Direction, FaultRates, both_dir
 from variant_parallelism.training.datasets import Dataset
 
 TRANSPORTS = ("serial", "udp")
-IMAGES = 12
-# 2,304 bytes, five chunks: enough for reports, gaps and windows, quick even on a serial line.
-SIDE = 48
+# 1,296 bytes, three chunks: enough for reports and gaps, quick even on a serial line.
+SIDE = 36
 EACH_FAULT = FaultRates(
     drop=0.08, corrupt=0.08, truncate=0.06, duplicate=0.08, reorder=0.08, delay=0.08
 )
@@ -28,15 +27,18 @@ def faults_met(running: Running) -> Counter[str]:
     return total
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_every_fault_at_once(large_bench: Bench, transport: str, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("transport", "seed", "images"), [("serial", 1, 5), ("udp", 1, 20), ("udp", 2, 20)]
+)
+async def test_every_fault_at_once(
+    large_bench: Bench, transport: str, seed: int, images: int
+) -> None:
     fleet = large_bench.fleet(
         [("d8", transport), ("d16", transport)], deadline_ms=15000, hello_ms=1000
     )
     schedules = {node: both_directions(EACH_FAULT, 10 * seed + node) for node in (1, 2)}
     async with large_bench.run(fleet, linked=True, schedules=schedules.__getitem__) as running:
-        for number in range(IMAGES):
+        for number in range(images):
             answer = await running.classify(noise(number, SIDE, SIDE))
             assert len(answer.votes) == 2, answer
         met = faults_met(running)
@@ -50,9 +52,9 @@ async def test_every_fault_at_once(large_bench: Bench, transport: str, seed: int
 
 
 SINGLE = {
-    "drop": FaultRates(drop=0.35),
-    "corrupt": FaultRates(corrupt=0.35),
-    "truncate": FaultRates(truncate=0.35),
+    "drop": FaultRates(drop=0.25),
+    "corrupt": FaultRates(corrupt=0.25),
+    "truncate": FaultRates(truncate=0.2),
     "duplicate": FaultRates(duplicate=0.7),
     "reorder": FaultRates(reorder=0.4),
     "delay": FaultRates(delay=0.6),
@@ -65,10 +67,10 @@ async def test_one_fault_often(large_bench: Bench, transport: str, fault: str) -
     fleet = large_bench.fleet([("d8", transport)], deadline_ms=15000, hello_ms=1000)
     faults = both_directions(SINGLE[fault], 7)
     async with large_bench.run(fleet, linked=True, schedules=lambda _: faults) as running:
-        for number in range(6):
+        for number in range(5):
             answer = await running.classify(noise(number, SIDE, SIDE))
             assert len(answer.votes) == 1, answer
-        assert faults_met(running)[fault] >= 10
+        assert faults_met(running)[fault] >= 5
         running.links[1].schedules = {}
         await hello_with(running, fault)
 
