@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +245,58 @@ def _padded_convolution(
     return model.build([source], [output])
 
 
+def _dilated(kind: str, kernel: int, block: int, same: bool, interleaved: bool) -> bytes:
+    """A dilated convolution as one operator, or as Keras and PyTorch write it."""
+    model = ModelBuilder()
+    sides = (9, 10)
+    source = model.activation((1, *sides, 3), 0.1, 9)
+    shape = (1, kernel, kernel, 3) if kind == "DEPTHWISE_CONV_2D" else (4, kernel, kernel, 3)
+    channels = 3 if kind == "DEPTHWISE_CONV_2D" else 4
+    data = np.random.default_rng(kernel).integers(-127, 128, shape)
+    weights = model.constant(data, scales=[0.005])
+    extent = (kernel - 1) * block
+    out = tuple(side if same else side - extent for side in sides)
+    options = {"StrideH": 1, "StrideW": 1, "FusedActivationFunction": "RELU"}
+    if kind == "DEPTHWISE_CONV_2D":
+        options["DepthMultiplier"] = 1
+    if not interleaved:
+        output = model.activation((1, *out, channels), 0.2, -20)
+        options |= {"DilationHFactor": block, "DilationWFactor": block}
+        options |= {"Padding": "SAME" if same else "VALID"}
+        model.op(kind, [source, weights], [output], **options)
+        return model.build([source], [output])
+    before = extent // 2 if same else 0
+    after = extent - before if same else 0
+    rests = [-(before + side + after) % block for side in sides]
+    paddings = model.constant([(before, after + rest) for rest in rests], "int32")
+    crops = model.constant([(0, rest) for rest in rests], "int32")
+    blocks = model.constant([block, block], "int32")
+    both = zip(sides, rests, strict=True)
+    pieces = [(before + side + after + rest) // block for side, rest in both]
+    split = model.activation((block**2, *pieces, 3), 0.1, 9)
+    results = [side - kernel + 1 for side in pieces]
+    convolved = model.activation((block**2, *results, channels), 0.2, -20)
+    output = model.activation((1, *out, channels), 0.2, -20)
+    model.op("SPACE_TO_BATCH_ND", [source, blocks, paddings], [split])
+    model.op(kind, [split, weights], [convolved], Padding="VALID", **options)
+    model.op("BATCH_TO_SPACE_ND", [convolved, blocks, crops], [output])
+    return model.build([source], [output])
+
+
+def test_dilation_by_interleaving_is_one_dilated_convolution(tmp_path: Path) -> None:
+    batch = []
+    for kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        for kernel, block, same in ((1, 2, True), (2, 3, False), (3, 2, True), (3, 3, True)):
+            label = f"{kind} {kernel} {block} {same}"
+            case = _case(_dilated(kind, kernel, block, same, True), tmp_path, label=label)
+            assert [step.operator for step in case.model.steps()] == [kind]
+            # TFLM's SPACE_TO_BATCH_ND pads with memory that it never sets, so the reference is its
+            # dilated convolution.
+            whole = replace(case.model, data=_dilated(kind, kernel, block, same, False))
+            batch.append(replace(case, model=whole))
+    assert mismatches(batch, host_runner(tmp_path)) == []
+
+
 def test_a_model_that_only_reshapes(tmp_path: Path) -> None:
     model = ModelBuilder()
     source, output = model.activation((1, 2, 3), 0.1, 1), model.activation((1, 6), 0.1, 1)
@@ -258,6 +311,15 @@ def test_reshape_to_another_size(tmp_path: Path) -> None:
     source, output = model.activation((1, 2, 3)), model.activation((1, 7))
     model.op("RESHAPE", [source, model.constant([1, 7], "int32")], [output])
     assert "6 elements cannot become 7" in _refused(model.build([source], [output]), tmp_path)
+
+
+def test_a_depth_multiplier_that_contradicts_the_shapes(tmp_path: Path) -> None:
+    model = ModelBuilder()
+    source, output = model.activation((1, 4, 4, 3)), model.activation((1, 4, 4, 3))
+    weights = model.constant(np.ones((1, 1, 1, 3)), scales=[0.1])
+    options = {"Padding": "SAME", "StrideH": 1, "StrideW": 1, "DepthMultiplier": 2}
+    model.op("DEPTHWISE_CONV_2D", [source, weights], [output], **options)
+    assert "depth multiplier 2" in _refused(model.build([source], [output]), tmp_path)
 
 
 def test_pools_must_keep_the_quantization(tmp_path: Path) -> None:

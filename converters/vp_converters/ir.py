@@ -72,6 +72,7 @@ class Attributes:
 
     window: Window | None = None
     activation: str = "NONE"
+    depth_multiplier: int = 1
     axis: int = 0
     beta: float = 1.0
     begin_mask: int = 0

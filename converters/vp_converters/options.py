@@ -92,7 +92,9 @@ def _convolution(op: Op, options: Any, tensors: list[Tensor]) -> Attributes:
         kernel=(weights.shape[1], weights.shape[2]),
         dilation=(options.DilationHFactor(), options.DilationWFactor()),
     )
-    return Attributes(window=window, activation=_activation(options))
+    multiplier = options.DepthMultiplier() if op.kind == "DEPTHWISE_CONV_2D" else 1
+    activation = _activation(options)
+    return Attributes(window=window, activation=activation, depth_multiplier=multiplier)
 
 
 def _pool(op: Op, options: Any, tensors: list[Tensor]) -> Attributes:
@@ -114,8 +116,6 @@ def _window(
     target = tensors[op.outputs[0]].shape
     if len(source) != 4 or len(target) != 4:
         raise ConversionError("input and output must have 4 dimensions")
-    if source[0] != 1 or target[0] != 1:
-        raise ConversionError(f"batch size {source[0]} is not supported")
     stride = (options.StrideH(), options.StrideW())
     if min(*kernel, *stride, *dilation) < 1:
         raise ConversionError(f"kernel {kernel}, stride {stride}, dilation {dilation}")

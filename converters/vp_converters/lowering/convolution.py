@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vp_converters.ir import Graph, Op, Padding, Tensor, Window
+from vp_converters.ir import Graph, Op, Padding, Window
 from vp_converters.lowering.step import Step, Value, int8_array
 from vp_converters.lowering.tensors import (
     MAX_PRODUCTS,
@@ -41,6 +41,7 @@ def lower_conv_2d(graph: Graph, op: Op) -> Step:
         zero_point,
     )
     macs = products * target.size
+    fields = window_fields(window, source, target)
     if data.shape[1:3] == (1, 1) and groups == 1 and window.padding == Padding():
         return Step(
             op_index=op.index,
@@ -65,7 +66,7 @@ def lower_conv_2d(graph: Graph, op: Op) -> Step:
         operator=op.kind,
         kernel="conv_2d",
         parameters={
-            "window": window_fields(window, source, target),
+            "window": fields,
             "groups": groups,
             "input_zero_point": zero_point,
             "weights": int8_array("weights", data),
@@ -85,10 +86,11 @@ def lower_depthwise_conv_2d(graph: Graph, op: Op) -> Step:
     input_scale, zero_point = activation(source)
     data, scales = weights_of(weights, rank=4, axis=3)
     channels = data.shape[3]
-    if data.shape[0] != 1 or target.shape[3] != channels or channels % source.shape[3]:
+    multiplier = op.attributes.depth_multiplier
+    if data.shape[0] != 1 or not channels == target.shape[3] == source.shape[3] * multiplier:
         raise ValueError(
-            f"weights {list(data.shape)} do not fit {source.shape[3]} input "
-            f"and {target.shape[3]} output channels"
+            f"weights {list(data.shape)} and depth multiplier {multiplier} do not fit "
+            f"{source.shape[3]} input and {target.shape[3]} output channels"
         )
     products = data.shape[1] * data.shape[2]
     if products > MAX_PRODUCTS:
@@ -106,21 +108,16 @@ def lower_depthwise_conv_2d(graph: Graph, op: Op) -> Step:
             zero_point,
         ),
     }
-    plain = _plain_depthwise(source, target)
     return Step(
         op_index=op.index,
         operator=op.kind,
-        kernel="depthwise_conv_2d" if plain else "depthwise_conv_2d_multiplied",
+        kernel="depthwise_conv_2d" if multiplier == 1 else "depthwise_conv_2d_multiplied",
         type="depthwise_conv_2d",
         parameters=parameters,
         inputs=(source.index,),
         output=target.index,
         macs=products * target.size,
     )
-
-
-def _plain_depthwise(source: Tensor, target: Tensor) -> bool:
-    return source.shape[3] == target.shape[3]
 
 
 def _window(op: Op) -> Window:

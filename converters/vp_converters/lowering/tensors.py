@@ -102,6 +102,8 @@ def output_stage(
 
 def window_fields(window: Window, source: Tensor, target: Tensor) -> dict[str, Value]:
     """Fields of vp_nn_window."""
+    if source.shape[0] != 1 or target.shape[0] != 1:
+        raise ValueError(f"batch size {source.shape[0]} is not supported")
     return {
         "input_height": source.shape[1],
         "input_width": source.shape[2],
