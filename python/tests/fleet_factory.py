@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from variant_parallelism.manifest import (
     Manifest,
     VariantInfo,
     model_hash,
+    save_manifest,
 )
 
 KEY = bytes(range(32))
@@ -92,3 +94,28 @@ def make_image(fleet: Fleet, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(
         0, 256, (source.height, source.width, source.channels), dtype=np.uint8
     )
+
+
+def write_fleet_file(
+    folder: Path, nodes: list[dict[str, object]], *, manifest: Manifest | None = None, **top: object
+) -> Path:
+    """A fleet file and its manifest in `folder`; values as JSON, which is TOML for these."""
+    save_manifest(manifest or make_manifest(), folder / "manifest.json")
+    gateway = top.pop("gateway", None)
+    lines = [
+        f"{name} = {json.dumps(value)}"
+        for name, value in {
+            "name": "simulated",
+            "id": FLEET_ID,
+            "manifest": "manifest.json",
+            **top,
+        }.items()
+    ]
+    tables = ([("[gateway]", gateway)] if isinstance(gateway, dict) else []) + [
+        ("[[nodes]]", node) for node in nodes
+    ]
+    for header, table in tables:
+        lines += ["", header, *(f"{name} = {json.dumps(value)}" for name, value in table.items())]
+    path = folder / "fleet.toml"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

@@ -182,6 +182,7 @@ def test_noise_on_a_serial_line_is_counted_and_skipped() -> None:
     assert world.core.counters.damaged >= 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=700), max_size=20), st.booleans())
 def test_no_bytes_crash_the_core(junk: list[bytes], keyed: bool) -> None:
     fleet = make_fleet(serial=1, udp=1, key=KEY if keyed else None)

@@ -143,6 +143,21 @@ def test_a_port_that_closes_comes_back(tmp_path: Path) -> None:
     run(test)
 
 
+def test_every_link_is_decided_on_entering(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=3)
+        unknown = fleet.nodes[2].model_copy(update={"udp": "nowhere.invalid:5000"})
+        fleet = fleet.with_nodes([*fleet.nodes[:2], unknown], fleet.table.gateway)
+        there = fleet.with_nodes(fleet.nodes[:2], fleet.table.gateway)
+        async with nodes_of(there, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            assert await gateway.wait_until_settled(5) == 2
+            status = gateway.nodes()[2]
+            assert status.state == "dead"
+            assert status.reason.startswith("nowhere.invalid:5000: ")
+
+    run(test)
+
+
 def test_one_missing_port_does_not_stop_the_fleet(tmp_path: Path) -> None:
     async def test() -> None:
         missing = str(tmp_path / "ttyUSB9")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from variant_parallelism import wire
 from variant_parallelism.wire.messages import pack
@@ -183,6 +183,7 @@ def bodies(draw: st.DrawFn, classes: int) -> wire.Body:
     return wire.NodeError(draw(u16), draw(st.sampled_from(list(wire.ErrorCode))))
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from([2, 10, 256, 257, 4000]), u8, u16, counters, keys)
 def test_round_trip(
     data: st.DataObject, classes: int, fleet: int, node: int, counter: int, key: bytes | None
@@ -196,6 +197,7 @@ def test_round_trip(
         assert message[-8:] == hashlib.blake2s(message[:-8], key=key, digest_size=8).digest()
 
 
+@settings(deadline=None)
 @given(st.data(), keys)
 def test_one_flipped_bit_is_noticed(data: st.DataObject, key: bytes | None) -> None:
     body = data.draw(bodies(10))
@@ -206,6 +208,7 @@ def test_one_flipped_bit_is_noticed(data: st.DataObject, key: bytes | None) -> N
         wire.decode(bytes(message), key, 10)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600), keys, st.integers(1, 65535))
 def test_garbage_is_a_wire_error_and_nothing_else(
     data: bytes, key: bytes | None, classes: int
@@ -214,6 +217,7 @@ def test_garbage_is_a_wire_error_and_nothing_else(
         wire.decode(data, key, classes)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(wire.MessageType)), st.binary(max_size=600), st.integers(1, 65535))
 def test_any_payload_is_read_or_refused(
     kind: wire.MessageType, payload: bytes, classes: int
@@ -226,6 +230,7 @@ def test_any_payload_is_read_or_refused(
     assert again == body
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=wire.MAX_MESSAGE), max_size=8), st.data())
 def test_frames_survive_any_split_of_the_stream(messages: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(wire.frame(message) for message in messages)
@@ -240,6 +245,7 @@ def test_frames_survive_any_split_of_the_stream(messages: list[bytes], data: st.
     assert all(item.wire_bytes <= wire.MAX_FRAME for item in found)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000), st.binary(min_size=1, max_size=wire.MAX_MESSAGE))
 @example(b"\xff" * 2000, b"\0\0")
 def test_a_stream_resyncs_after_garbage(garbage: bytes, message: bytes) -> None:
@@ -248,6 +254,7 @@ def test_a_stream_resyncs_after_garbage(garbage: bytes, message: bytes) -> None:
     assert [item.message for item in deframer.push(wire.frame(message))] == [message]
 
 
+@settings(deadline=None)
 @given(st.lists(counters.map(lambda value: value % 300), max_size=200), st.booleans())
 def test_replay_window_accepts_each_counter_once(steps: list[int], restored: bool) -> None:
     window = wire.ReplayWindow(100 if restored else None)

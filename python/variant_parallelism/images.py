@@ -15,6 +15,7 @@ from variant_parallelism.manifest import InputInfo
 MAX_PIXELS = 50_000_000
 """Larger images are refused before they are decoded."""
 
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -42,6 +43,8 @@ def decode_image(data: bytes, wanted: InputInfo, name: str = "image") -> NDArray
                 )
             pixels = _to_8_bits(ImageOps.exif_transpose(image)).convert(_MODES[wanted.channels])
     except UnidentifiedImageError:
+        if data.startswith(_SIGNATURES):
+            raise VpError(f"{name} is damaged: its header cannot be read") from None
         raise VpError(f"{name} is neither PNG nor JPEG") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise VpError(f"{name} is damaged: {' '.join(str(error).split())}") from None

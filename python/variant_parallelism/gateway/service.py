@@ -211,22 +211,35 @@ class Gateway:
         if any(node.udp is not None for node in self.fleet.nodes):
             self._udp = UdpLink(self._on_datagram)
             await self._udp.open(self.fleet.table.gateway.listen)
+        udp = [(node.id, node.udp) for node in self.fleet.nodes if node.udp is not None]
         for node in self.fleet.nodes:
             if node.serial is not None:
                 self._serial[node.id] = SerialLink(node.id, node.serial, node.baud, self)
-            elif node.udp is not None:
-                self._tasks.append(asyncio.create_task(self._resolve(node.id, node.udp)))
-        failures = await asyncio.gather(*(link.start() for link in self._serial.values()))
+        found, failures = await asyncio.gather(
+            asyncio.gather(*(self._resolve(node_id, endpoint) for node_id, endpoint in udp)),
+            asyncio.gather(*(link.start() for link in self._serial.values())),
+        )
         reasons = [reason for reason in failures if reason is not None]
         if self._udp is None and len(reasons) == len(self._serial):
             raise VpError(f"no port of {self.fleet.path} opens: {'; '.join(reasons)}")
+        for (node_id, endpoint), resolved in zip(udp, found, strict=True):
+            if not resolved:
+                self._tasks.append(asyncio.create_task(self._keep_resolving(node_id, endpoint)))
 
-    async def _resolve(self, node_id: int, endpoint: str) -> None:
+    async def _resolve(self, node_id: int, endpoint: str) -> bool:
         assert self._udp is not None
-        while (reason := await self._udp.add_node(node_id, endpoint)) is not None:
+        reason = await self._udp.add_node(node_id, endpoint)
+        if reason is None:
+            self.on_link_up(node_id)
+        else:
             self.on_link_down(node_id, reason)
+        return reason is None
+
+    async def _keep_resolving(self, node_id: int, endpoint: str) -> None:
+        while True:
             await asyncio.sleep(_RESOLVE_PERIOD_S)
-        self.on_link_up(node_id)
+            if await self._resolve(node_id, endpoint):
+                return
 
     async def _close(self) -> None:
         self._open = False

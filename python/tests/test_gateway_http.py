@@ -1,0 +1,197 @@
+"""The gateway's HTTP API over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib import error, request
+
+import numpy as np
+import pytest
+from fleet_factory import make_fleet, make_image
+from loopback_nodes import LoopbackFleet
+from PIL import Image
+from simulated_fleet import entries_of
+from variant_parallelism.errors import VpError
+from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable
+from variant_parallelism.gateway import Gateway
+from variant_parallelism.gateway.client import Client, find_gateway
+from variant_parallelism.gateway.http_api import MAX_BODY, HttpServer
+
+NODES = 2
+
+
+def call(
+    port: int, path: str, body: bytes | None = None, method: str | None = None
+) -> tuple[int, Any]:
+    """Status and JSON of a request; run it in a thread, the server is in this process."""
+    asking = request.Request(f"http://127.0.0.1:{port}{path}", data=body, method=method)
+    try:
+        with request.urlopen(asking, timeout=10) as reply:
+            return reply.status, json.load(reply)
+    except error.HTTPError as refusal:
+        return refusal.code, json.load(refusal)
+
+
+def png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0]).save(out, "PNG")
+    return out.getvalue()
+
+
+def serve(
+    folder: Path, test: Callable[[int, Fleet], Awaitable[None]], *, alive: bool = True
+) -> None:
+    """Run `test(port, fleet)` beside a gateway with two UDP nodes and its HTTP server."""
+
+    async def main() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            listen = probe.getsockname()[1]
+        tables = [
+            NodeTable(id=index, variant=f"v{index}", board="mps2-an386", udp="127.0.0.1:1")
+            for index in range(NODES)
+        ]
+        unplaced = make_fleet(tables)
+        nodes = LoopbackFleet(unplaced, ("127.0.0.1", listen))
+        ports = [await nodes.start_udp(index, 0) for index in range(NODES)]
+        placed = [
+            table.model_copy(update={"udp": f"127.0.0.1:{port}"})
+            for table, port in zip(tables, ports, strict=True)
+        ]
+        fleet = unplaced.with_nodes(placed, GatewayTable(listen=f"127.0.0.1:{listen}"))
+        if not alive:
+            for node in nodes.nodes.values():
+                node.alive = False
+        async with asyncio.timeout(30), Gateway(fleet, state_dir=folder) as gateway:
+            server = HttpServer(gateway, "127.0.0.1:0")
+            server.start()
+            await gateway.wait_for_nodes(NODES if alive else 0, 5)
+            table = fleet.table.gateway.model_copy(update={"http": f"127.0.0.1:{server.port}"})
+            try:
+                await test(server.port, fleet.with_nodes(placed, table))
+            finally:
+                await server.stop()
+        nodes.close()
+
+    asyncio.run(main())
+
+
+def test_an_image_is_classified(tmp_path: Path) -> None:
+    async def test(port: int, fleet: Fleet) -> None:
+        image = make_image(fleet)
+        status, answer = await asyncio.to_thread(call, port, "/v1/classify?k=3", png(image))
+        assert status == 200
+        votes = {vote["node"]: vote for vote in answer["votes"]}
+        for node in range(NODES):
+            expected = entries_of(node, image.tobytes(), 3, 10)
+            assert votes[node]["entries"] == [list(entry) for entry in expected]
+            assert votes[node]["wire_bytes"] == 27
+        assert answer["name"] == f"c{answer['class']}"
+        assert answer["score"] == max(answer["scores"])
+        assert (answer["missing"], answer["errors"]) == ([], {})
+
+    serve(tmp_path, test)
+
+
+def test_nodes_and_counters(tmp_path: Path) -> None:
+    async def test(port: int, fleet: Fleet) -> None:
+        await asyncio.to_thread(call, port, "/v1/classify", png(make_image(fleet)))
+        status, answer = await asyncio.to_thread(call, port, "/v1/nodes")
+        assert (status, answer["fleet"]) == (200, "simulated")
+        first = answer["nodes"][0]
+        assert (first["id"], first["state"], first["transport"]) == (0, "up", "udp")
+        assert first["hello"]["firmware"] == "0.1.0"
+        assert first["hello"]["model_hash"] == fleet.manifest.variants[0].hash
+        status, counters = await asyncio.to_thread(call, port, "/v1/counters")
+        assert (status, counters["requests"], counters["answers"]) == (200, 1, 1)
+        assert first["counters"].keys() == counters.keys()
+
+    serve(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/v1/classify", b"no image", 400, "the body is neither PNG nor JPEG"),
+        ("/v1/classify", b"", 400, "the body is neither PNG nor JPEG"),
+        ("/v1/classify", b"\x89PNG\r\n\x1a\n" + bytes(40), 400, "the body is "),
+        ("/v1/classify?k=0", None, 400, "k must be 1 to 10, not 0"),
+        ("/v1/classify?k=two", None, 400, "k='two' is not a number"),
+        ("/v1/classify?deadline_ms=-1", None, 400, "the deadline must be over 0"),
+        ("/v1/classify?deadline_ms=nan", None, 400, "the deadline must be over 0"),
+        ("/v1/classify", bytes(MAX_BODY + 1), 413, "the body exceeds"),
+        ("/v1/nothing", b"", 404, "Not Found"),
+        ("/v1/nodes", b"", 405, "Method Not Allowed"),
+    ],
+)
+def test_bad_requests_get_one_line(
+    tmp_path: Path, path: str, body: bytes | None, status: int, message: str
+) -> None:
+    async def test(port: int, fleet: Fleet) -> None:
+        sent = png(make_image(fleet)) if body is None else body
+        got, answer = await asyncio.to_thread(call, port, path, sent, "POST")
+        assert got == status
+        assert answer.keys() == {"error"}
+        assert answer["error"].startswith(message)
+        assert "\n" not in answer["error"]
+        assert (await asyncio.to_thread(call, port, "/v1/counters"))[1]["requests"] == 0
+
+    serve(tmp_path, test)
+
+
+def test_with_no_node_it_says_so(tmp_path: Path) -> None:
+    async def test(port: int, fleet: Fleet) -> None:
+        body = png(make_image(fleet))
+        status, answer = await asyncio.to_thread(call, port, "/v1/classify?deadline_ms=50", body)
+        assert (status, answer["error"]) == (503, "no node answered")
+        assert (answer["class"], answer["missing"]) == (None, [0, 1])
+
+    serve(tmp_path, test, alive=False)
+
+
+def test_the_client_finds_the_gateway_of_its_fleet_only(tmp_path: Path) -> None:
+    async def test(port: int, fleet: Fleet) -> None:
+        path = tmp_path / "image.png"
+        path.write_bytes(png(make_image(fleet)))
+        client = await asyncio.to_thread(find_gateway, fleet)
+        assert client is not None
+        answer = await asyncio.to_thread(client.classify, path, 2, 1000)
+        assert len(answer["votes"]) == NODES
+        nodes = await asyncio.to_thread(client.nodes)
+        assert [node["state"] for node in nodes] == ["up"] * NODES
+        with pytest.raises(VpError, match="the gateway refuses: k must be 1 to 10, not 99"):
+            await asyncio.to_thread(client.classify, path, 99, 1000)
+        other = make_fleet(fleet.nodes, gateway=fleet.table.gateway, name="another")
+        assert await asyncio.to_thread(find_gateway, other) is None
+
+    serve(tmp_path, test)
+
+
+def test_without_a_gateway_the_client_finds_none() -> None:
+    fleet = make_fleet(gateway=GatewayTable(http="127.0.0.1:1"))
+    assert find_gateway(fleet) is None
+    with pytest.raises(VpError, match="does not answer"):
+        Client("http://127.0.0.1:1").nodes()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["0.0.0.0:8470", "192.168.1.2:80", "[::]:80", "example.org:80"]
+)
+def test_only_loopback_is_served(endpoint: str) -> None:
+    with pytest.raises(VpError, match=r"is not a loopback address: .*use 127\.0\.0\.1"):
+        HttpServer(Gateway(make_fleet()), endpoint)
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(VpError, match=rf"cannot listen on {endpoint}: another program uses"):
+            HttpServer(Gateway(make_fleet()), endpoint)
