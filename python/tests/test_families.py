@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from variant_parallelism.errors import VpError
 from variant_parallelism.families import FAMILIES, get_family
 from variant_parallelism.families.spec import (
@@ -23,6 +22,7 @@ keras = pytest.importorskip("keras", reason="building variants needs Keras (extr
 
 from variant_parallelism.families.builder import (  # noqa: E402
     build_variant,
+    copy_backbone,
     count_macs,
     count_parameters,
     scaled_filters,
@@ -118,12 +118,46 @@ def test_unknown_names_list_the_choices() -> None:
     with pytest.raises(VpError, match="cifar10-tiny, digits, paper"):
         get_family("digit")
     with pytest.raises(VpError, match="choose from d8"):
-        get_family("digits").select(["d9"])
+        get_family("digits").needed_for(["d9"])
 
 
-def test_select_keeps_the_familys_order() -> None:
-    names = [v.name for v in get_family("digits").select(["d16", "d8"]).variants]
-    assert names == ["d8", "d16"]
+def test_what_a_variant_starts_from_is_trained_before_it() -> None:
+    family = get_family("cifar10-tiny")
+    assert [s.name for s in family.needed_for(["c48"])] == ["c56", "c48"]
+    assert [s.name for s in family.needed_for(["c36", "c32"])] == ["base32", "c36", "c32"]
+    assert {s.name for s in family.needed_for(None)} > {s.name for s in family.variants}
+
+
+def test_seeds_of_a_family_are_distinct() -> None:
+    family = get_family("cifar10-tiny", seed=4)
+    seeds = {family.seed_of(s.name) for s in (*family.bases, *family.variants)}
+    assert len(seeds) == 6 and min(seeds) == 400
+
+
+def test_copied_backbones_compute_the_same() -> None:
+    base, warm = get_family("cifar10-tiny").needed_for(["c32"])
+    source, target = build_variant(base, 10), build_variant(replace(warm, last_conv=64), 10)
+    copy_backbone(source, target)
+    inner = [
+        keras.Model(m.input, m.get_layer("stage6_0_project_bn").output) for m in (source, target)
+    ]
+    image = np.random.default_rng(4).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
+    assert np.array_equal(*(np.asarray(m(image, training=False)) for m in inner))
+
+
+def test_a_backbone_of_another_width_does_not_fit() -> None:
+    spec = get_family("digits").variants[0]
+    other = build_variant(replace(spec, width=2.0), 10, 1)
+    with pytest.raises(ValueError, match="weight"):
+        copy_backbone(other, build_variant(spec, 10, 1))
+
+
+def test_a_warm_variant_has_its_own_epochs() -> None:
+    family = get_family("cifar10-tiny")
+    base, warm = family.needed_for(["c32"])
+    assert family.recipe.of(base).epochs == family.recipe.epochs
+    assert family.recipe.of(warm).epochs == family.recipe.warm_epochs
+    assert family.recipe.of(warm).learning_rate == family.recipe.warm_learning_rate
 
 
 def test_epochs_and_seed_replace_the_recipes() -> None:

@@ -53,8 +53,8 @@ def command(
     from variant_parallelism.training.run import train_family
 
     chosen = get_family(family, epochs=epochs, seed=seed)
-    if variants is not None:
-        chosen = chosen.select([name.strip() for name in variants.split(",")])
+    only = None if variants is None else [name.strip() for name in variants.split(",")]
+    plan = chosen.needed_for(only)
     source = data or chosen.dataset
     if source is None:
         raise VpError(
@@ -72,8 +72,8 @@ def command(
         console=console,
     ) as bars:
         tasks = {
-            variant.name: bars.add_task(variant.name, total=None, figures="", start=False)
-            for variant in chosen.variants
+            spec.name: bars.add_task(spec.name, total=None, figures="", start=False)
+            for spec in plan
         }
 
         def report(name: str, step: int, total: int, loss: float, accuracy: float) -> None:
@@ -85,6 +85,7 @@ def command(
             chosen,
             source,
             folder,
+            only=only,
             jobs=jobs,
             backend=backend.value,
             image_size=image_size,

@@ -74,9 +74,23 @@ def build_variant(spec: VariantSpec, classes: int, channels: int = 3) -> Any:
     if spec.dropout > 0:
         x = layers.Dropout(spec.dropout, name="dropout")(x)
     x = layers.GlobalMaxPooling2D(name="pool")(x)
-    x = layers.Dense(classes, name="logits")(x)
+    # The maximum over positions is large even for random weights: with small ones here the first
+    # softmax is flat, with the default ones its loss is two to three times that of a guess.
+    small = keras.initializers.RandomNormal(stddev=0.01)
+    x = layers.Dense(classes, kernel_initializer=small, name="logits")(x)
     scores = layers.Softmax(name="scores")(x)
     return keras.Model(image, scores, name=spec.name)
+
+
+def copy_backbone(source: Any, target: Any) -> None:
+    """Copy the weights of every layer before the head from one variant to another.
+
+    Both need the same stages and width; resolution, strides and head may differ. Raises ValueError
+    if a layer does not fit.
+    """
+    for layer in target.layers:
+        if layer.name.startswith(("stem", "stage")) and layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
 
 
 def count_parameters(model: Any) -> int:

@@ -47,10 +47,16 @@ _STRIDES_MEDIUM = (1, 2, 2, 2, 1, 1, 1)
 
 
 def _cifar_variant(
-    i: int, resolution: int, strides: tuple[int, ...], crop_top: int, crop_left: int
+    i: int,
+    resolution: int,
+    strides: tuple[int, ...],
+    crop_top: int,
+    crop_left: int,
+    start_from: str | None = None,
+    name: str | None = None,
 ) -> VariantSpec:
     return VariantSpec(
-        name=f"c{resolution}",
+        name=name or f"c{resolution}",
         resolution=resolution,
         width=0.35,
         margin=scaled_margin(resolution),
@@ -59,19 +65,28 @@ def _cifar_variant(
         last_conv=64 * (3 + i),
         dropout=0.02 * (1 + i),
         stages=with_strides(MOBILENET_V2_STAGES, strides),
+        start_from=start_from,
     )
 
 
 CIFAR10_TINY = Family(
     name="cifar10-tiny",
     variants=(
-        _cifar_variant(1, 32, _STRIDES_SMALL, 1, 2),
-        _cifar_variant(2, 36, _STRIDES_SMALL, 2, 1),
-        _cifar_variant(3, 40, _STRIDES_SMALL, 2, 3),
-        _cifar_variant(4, 48, _STRIDES_MEDIUM, 3, 2),
+        _cifar_variant(1, 32, _STRIDES_SMALL, 1, 2, start_from="base32"),
+        _cifar_variant(2, 36, _STRIDES_SMALL, 2, 1, start_from="base32"),
+        _cifar_variant(3, 40, _STRIDES_SMALL, 2, 3, start_from="base32"),
+        _cifar_variant(4, 48, _STRIDES_MEDIUM, 3, 2, start_from="c56"),
         _cifar_variant(5, 56, _STRIDES_MEDIUM, 3, 4),
     ),
-    recipe=Recipe(epochs=12, batch=64, learning_rate=3e-3, weight_decay=0.05),
+    recipe=Recipe(
+        epochs=12,
+        batch=64,
+        learning_rate=3e-3,
+        weight_decay=0.05,
+        warm_epochs=5,
+        warm_learning_rate=2e-3,
+    ),
+    bases=(_cifar_variant(1, 32, _STRIDES_SMALL, 1, 2, name="base32"),),
 )
 
 

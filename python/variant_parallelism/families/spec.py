@@ -48,6 +48,8 @@ class VariantSpec:
     The source image is resized to (resolution + margin) squared; the network sees the crop of
     resolution squared at (crop_top, crop_left), in 0 .. margin. In training the crop is random.
     `last_conv` is the number of filters of the 1x1 convolution before the global max pool.
+    `start_from` names a variant of the same family whose trained backbone this one starts from
+    (weights of convolutions do not depend on the resolution); None starts from random weights.
     """
 
     name: str
@@ -61,6 +63,7 @@ class VariantSpec:
     stem_filters: int = 32
     stem_stride: int = 2
     stages: tuple[Stage, ...] = MOBILENET_V2_STAGES
+    start_from: str | None = None
 
     def __post_init__(self) -> None:
         if self.resolution < 1 or self.margin < 0 or self.width <= 0:
@@ -82,7 +85,8 @@ class Recipe:
 
     `learning_rate` is the peak: it rises linearly over `warmup` (a fraction of all steps), then
     falls to zero along a cosine. `mixup` is the alpha of the Beta distribution, 0 for none; one
-    lambda is drawn per batch. `weight_decay` is decoupled (AdamW, SGDW).
+    lambda is drawn per batch. `weight_decay` is decoupled (AdamW, SGDW). A variant that starts
+    from another one's backbone trains `warm_epochs` with a peak of `warm_learning_rate`.
     """
 
     epochs: int
@@ -96,12 +100,21 @@ class Recipe:
     mixup: float = 0.0
     flip: bool = True
     seed: int = 1
+    warm_epochs: int = 0
+    warm_learning_rate: float = 0.0
+
+    def of(self, variant: VariantSpec) -> Recipe:
+        """The recipe with the epochs and the learning rate that `variant` is trained with."""
+        if variant.start_from is None:
+            return self
+        return replace(self, epochs=self.warm_epochs, learning_rate=self.warm_learning_rate)
 
 
 @dataclass(frozen=True)
 class Family:
     """A named list of variants that answer the same question, and their recipe.
 
+    `bases` are trained first, like variants, only to start variants from their backbones.
     `dataset` is what `vp train` reads when no --data is given; None where there is no default.
     """
 
@@ -110,13 +123,32 @@ class Family:
     recipe: Recipe
     channels: int = 3
     dataset: str | None = None
+    bases: tuple[VariantSpec, ...] = ()
 
-    def select(self, names: list[str]) -> Family:
-        """The family restricted to the variants of the given names, in the family's order."""
-        known = [variant.name for variant in self.variants]
-        for name in names:
-            if name not in known:
-                raise VpError(
-                    f"family {self.name} has no variant {name!r}: choose from {', '.join(known)}"
-                )
-        return replace(self, variants=tuple(v for v in self.variants if v.name in names))
+    def seed_of(self, name: str) -> int:
+        """The seed of a base or variant: its place in the family, offset by the recipe's seed."""
+        names = [spec.name for spec in (*self.bases, *self.variants)]
+        return 100 * self.recipe.seed + names.index(name)
+
+    def needed_for(self, names: list[str] | None) -> list[VariantSpec]:
+        """What to train for the variants of the given names (None: all), in a possible order.
+
+        That is each of them after what it starts from. Raises VpError for an unknown name.
+        """
+        known = {spec.name: spec for spec in (*self.bases, *self.variants)}
+        wanted = [variant.name for variant in self.variants] if names is None else names
+        needed: dict[str, VariantSpec] = {}
+
+        def add(name: str) -> None:
+            spec = known.get(name)
+            if spec is None:
+                choices = ", ".join(variant.name for variant in self.variants)
+                raise VpError(f"family {self.name} has no variant {name!r}: choose from {choices}")
+            if name not in needed:
+                if spec.start_from is not None:
+                    add(spec.start_from)
+                needed[name] = spec
+
+        for name in wanted:
+            add(name)
+        return list(needed.values())

@@ -25,7 +25,6 @@ class RunRecord:
     data: str
     image_size: int | None
     classes: tuple[str, ...]
-    backend: str
 
     def save(self, folder: Path) -> None:
         """Write `run.json`."""
@@ -45,11 +44,11 @@ def load_record(folder: Path) -> RunRecord:
                 recipe=Recipe(**family["recipe"]),
                 channels=family["channels"],
                 dataset=family["dataset"],
+                bases=tuple(_spec(base) for base in family["bases"]),
             ),
             data=content["data"],
             image_size=content["image_size"],
             classes=tuple(content["classes"]),
-            backend=content["backend"],
         )
     except OSError:
         raise VpError(f"no training run in {folder}: run `vp train` first") from None

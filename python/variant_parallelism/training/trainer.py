@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism.errors import VpError
-from variant_parallelism.families.builder import build_variant, count_macs, count_parameters
+from variant_parallelism.families.builder import (
+    build_variant,
+    copy_backbone,
+    count_macs,
+    count_parameters,
+)
 from variant_parallelism.families.spec import Recipe, VariantSpec
 from variant_parallelism.preprocess import normalise
 from variant_parallelism.training.batches import TrainingBatches, inference_input
@@ -54,11 +59,13 @@ def train_variant(
 ) -> TrainedVariant:
     """Train one variant and write `<name>.keras`, `<name>.csv` and `<name>.json` to `out`.
 
-    With `resume`, a training that stopped goes on after its last whole epoch
-    (`<name>.weights.h5`), and one that is complete is not repeated.
+    `recipe` is the family's; the variant that `spec` starts from must be in `out` already. With
+    `resume`, a training that stopped goes on after its last whole epoch (`<name>.weights.h5`),
+    and one that is complete is not repeated.
     """
     import keras
 
+    recipe = recipe.of(spec)
     done_file = out / f"{spec.name}.json"
     if resume and done_file.exists() and (out / f"{spec.name}.keras").exists():
         done = TrainedVariant(**json.loads(done_file.read_text()))
@@ -70,6 +77,8 @@ def train_variant(
         dataset.train_images, dataset.train_labels, len(dataset.classes), spec, recipe, seed
     )
     model = build_variant(spec, len(dataset.classes), dataset.image_shape[2])
+    if spec.start_from is not None:
+        _start_from(model, out / f"{spec.start_from}.keras")
     _compile(model, recipe, batches.steps)
     checkpoint = out / f"{spec.name}.weights.h5"
     log = _EpochLog(out / f"{spec.name}.csv")
@@ -126,6 +135,18 @@ def top_k_accuracy(scores: NDArray[Any], labels: NDArray[np.int64], k: int) -> f
     """Share of images whose label is among the k highest scores, ties to the lower index."""
     ranked = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :k]
     return float(np.mean((ranked == labels[:, None]).any(axis=1)))
+
+
+def _start_from(model: Any, path: Path) -> None:
+    import keras
+
+    if not path.exists():
+        raise VpError(f"{model.name} starts from {path.stem}, which is not trained: no {path}")
+    try:
+        copy_backbone(keras.saving.load_model(path, compile=False), model)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise VpError(f"the backbone of {path} does not fit {model.name}: {reason}") from None
 
 
 def _compile(model: Any, recipe: Recipe, steps: int) -> None:
