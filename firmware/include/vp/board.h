@@ -54,7 +54,7 @@ uint32_t vp_board_next_boot(uint32_t least);
 /** To be called once per turn of the main loop; without it the board resets. */
 void vp_board_feed_watchdog(void);
 
-/** Sleeps until an interrupt, at most 10 ms, unless received bytes or frames wait already. */
+/** Sleeps until an interrupt, at most 20 ms, unless received bytes or frames wait already. */
 void vp_board_sleep(void);
 
 #ifdef __cplusplus

@@ -163,7 +163,7 @@ void vp_node_note_traffic(vp_node *node, enum vp_node_link link);
 
 /** Does one bounded piece of work: what is due by the clock, then some rows of a resize or one step
  *  of the model. @return 1 if there is more to do at once, 0 if only a message or the clock brings
- *  more (the clock is to be looked at every 10 ms or so). */
+ *  more (the clock is to be looked at every 20 ms or so). */
 int vp_node_poll(vp_node *node);
 
 #ifdef __cplusplus

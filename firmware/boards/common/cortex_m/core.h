@@ -20,7 +20,7 @@ typedef void (*vp_vector)(void);
 /** Takes any interrupt that the board does not use: recorded as a fault, then reset. */
 void vp_core_unexpected(void);
 
-/** SysTick from the core clock at 100 Hz. */
+/** SysTick from the core clock at 50 Hz. */
 void vp_core_start_clock(void);
 
 void vp_core_enable_interrupt(unsigned number);
