@@ -28,12 +28,11 @@ def firmware_root() -> Path:
     raise ConversionError("the kernel sources are missing: reinstall variant-parallelism")
 
 
-def kernel_files(kernels: Iterable[str], variant: str = "") -> dict[str, Path]:
+def kernel_files(kernels: Iterable[str]) -> dict[str, Path]:
     """Every file that the kernels need, by its path in a generated folder.
 
     Args:
         kernels: names such as "conv_2d".
-        variant: a folder under nn/ whose sources replace the portable ones of the same name.
 
     Returns:
         "nn/<file>" for kernel sources and their private headers, "vp/<file>" for public headers.
@@ -42,10 +41,11 @@ def kernel_files(kernels: Iterable[str], variant: str = "") -> dict[str, Path]:
     files: dict[str, Path] = {"vp/model.h": root / "include/vp/model.h"}
 
     def add(name: str) -> None:
-        target = name if name.startswith("vp/") else f"nn/{name}"
+        public = name.startswith("vp/")
+        target = name if public else f"nn/{name}"
         if target in files:
             return
-        path = _find(root, name, variant)
+        path = root / ("include" if public else "nn") / name
         files[target] = path
         for included in _INCLUDE.findall(path.read_text(encoding="utf-8")):
             add(included)
@@ -54,10 +54,3 @@ def kernel_files(kernels: Iterable[str], variant: str = "") -> dict[str, Path]:
     for kernel in sorted(set(kernels)):
         add(f"{kernel}.c")
     return files
-
-
-def _find(root: Path, name: str, variant: str) -> Path:
-    if name.startswith("vp/"):
-        return root / "include" / name
-    replacement = root / "nn" / variant / name
-    return replacement if variant and replacement.is_file() else root / "nn" / name
