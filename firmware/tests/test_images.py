@@ -12,6 +12,7 @@ import pytest
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import board_names, boards, build, load_board, variant_source
 from variant_parallelism.firmware.build import build_image, build_images
+from variant_parallelism.firmware.toolchain import run
 
 FIRMWARE = Path(__file__).resolve().parents[1]
 ROOT = FIRMWARE.parent
@@ -94,6 +95,14 @@ def test_model_that_is_not_the_manifests(tmp_path: Path) -> None:
     model.unlink()
     with pytest.raises(VpError, match=r"cannot read model .*d16\.tflite: No such file"):
         build_image(tmp_path / "digits" / "manifest.json", "d16", BOARD, tmp_path / "out")
+
+
+def test_failing_tool_is_quoted(tmp_path: Path) -> None:
+    log = tmp_path / "tool.log"
+    script = "echo FAILED: a.obj; echo 'a.c:1: error: no such thing'; exit 3"
+    with pytest.raises(VpError, match=r"^sh failed: error: no such thing \(see .*tool\.log\)$"):
+        run(["sh", "-c", script], log)
+    assert log.read_text().startswith("FAILED: a.obj")
 
 
 def test_boards_are_well_formed() -> None:

@@ -15,7 +15,9 @@ PACKAGES = {
     "cmake": "cmake",
     "ninja": "ninja-build",
 }
-_ERROR = re.compile(r"(?:fatal )?error: .*|CMake Error.*|FAILED: .*|cannot find .*")
+_COMPLAINTS = [
+    re.compile(pattern) for pattern in (r"(?:fatal )?error: .*", r"CMake Error.*", r"FAILED: .*")
+]
 
 
 class BuildError(VpError):
@@ -40,7 +42,7 @@ def run(command: Sequence[str | Path], log: Path) -> str:
     )
     log.write_text(result.stdout, encoding="utf-8")
     if result.returncode != 0:
-        complaint = _ERROR.search(result.stdout)
-        what = complaint.group(0) if complaint else f"status {result.returncode}"
+        found = [match.group(0) for p in _COMPLAINTS if (match := p.search(result.stdout))]
+        what = found[0] if found else f"status {result.returncode}"
         raise BuildError(f"{Path(command[0]).name} failed: {what} (see {log})", result.stdout)
     return result.stdout
