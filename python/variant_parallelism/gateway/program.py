@@ -13,7 +13,7 @@ from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.http_api import HttpServer
 from variant_parallelism.gateway.report import answer_json
 from variant_parallelism.gateway.service import Gateway
-from variant_parallelism.gateway.types import Answered, Event, NodeChanged, Warned
+from variant_parallelism.gateway.types import Answered, Event, NodeChanged
 from variant_parallelism.images import read_image
 
 _SETTLE_S = 2.0
@@ -51,8 +51,6 @@ def _log_event(fleet: Fleet, event: Event) -> None:
         log.log(level, "node %d (%s) %s: %s", event.node, variant, event.state, event.reason)
     elif isinstance(event, Answered):
         log.info("%s", summary(answer_json(event.answer), len(fleet.nodes)))
-    else:
-        assert isinstance(event, Warned)
 
 
 def summary(answer: dict[str, Any], nodes: int) -> str:

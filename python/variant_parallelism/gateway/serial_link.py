@@ -16,8 +16,11 @@ from typing import Any, Protocol
 
 import serial
 
+from variant_parallelism.wire import MAX_FRAME
+
 _READ_TIMEOUT_S = 0.2
 _WRITE_TIMEOUT_S = 1.0
+_BITS_PER_BYTE = 10
 _FIRST_RETRY_S = 0.1
 _LAST_RETRY_S = 2.0
 _QUEUED_WRITES = 64
@@ -128,24 +131,27 @@ class SerialLink:
 
     @staticmethod
     def _write(port: Any, writes: queue.Queue[bytes], failed: threading.Event) -> None:
-        while not failed.is_set():
-            try:
-                data = writes.get(timeout=_READ_TIMEOUT_S)
-            except queue.Empty:
-                continue
-            try:
-                port.write(data)
-            except serial.SerialTimeoutException:
-                # Part of a frame may be out; a delimiter keeps the next one apart from it.
-                if not writes.full():
-                    writes.put_nowait(b"\0")
-            except (OSError, TypeError, ValueError):
-                failed.set()
+        resync = b""
+        try:
+            while not failed.is_set():
+                try:
+                    port.write(resync + writes.get(timeout=_READ_TIMEOUT_S))
+                    resync = b""
+                except queue.Empty:
+                    continue
+                except serial.SerialTimeoutException:
+                    # Part of a frame may be out: a delimiter keeps the next one apart from it.
+                    resync = b"\0"
+        except (OSError, TypeError, ValueError):
+            pass  # The port is gone; the reader reports it.
+        finally:
+            failed.set()
 
 
 def open_port(url: str, baud: int) -> Any:
     """Open a device for this process alone, or a pyserial URL. OSError or ValueError if not."""
-    options: dict[str, Any] = {"timeout": _READ_TIMEOUT_S, "write_timeout": _WRITE_TIMEOUT_S}
+    write_timeout = _WRITE_TIMEOUT_S + 2 * _BITS_PER_BYTE * MAX_FRAME / baud
+    options: dict[str, Any] = {"timeout": _READ_TIMEOUT_S, "write_timeout": write_timeout}
     if "://" not in url:
         options["exclusive"] = True
     return serial.serial_for_url(url, baudrate=baud, **options)

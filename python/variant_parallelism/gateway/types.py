@@ -31,7 +31,7 @@ class Vote:
     wire_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """The combined answer to one image.
 
