@@ -7,6 +7,7 @@ room for larger inputs, so that images of many chunks can be sent.
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -193,6 +194,15 @@ def _through(node: NodeTable, link: Link | None) -> NodeTable:
     if isinstance(link, UdpLink):
         return node.model_copy(update={"udp": link.endpoint})
     return node
+
+
+def code_address(image: Path, function: str) -> int:
+    """Where a function of an image begins."""
+    table = subprocess.run(
+        ["arm-none-eabi-nm", image], check=True, capture_output=True, text=True
+    ).stdout
+    (line,) = [line for line in table.splitlines() if line.endswith(f" {function}")]
+    return int(line.split()[0], 16) & ~1
 
 
 def roomy(manifest: Manifest, height: int, width: int) -> Manifest:

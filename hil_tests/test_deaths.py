@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import LARGE
-from hil_bench import Bench, noise
+from hil_bench import Bench, code_address, noise
 from variant_parallelism.training.datasets import Dataset
 from variant_parallelism.wire import Hello, ResetCause
 
@@ -158,6 +158,36 @@ async def test_restarted_board_rejoins_after_power_loss(
         assert hello_of(status.hello).reset_cause is ResetCause.POWER
         assert running.boots(1)[-1] >= first + 256
         answer = await running.classify(digits.test_images[0])
+        assert [vote.node for vote in answer.votes] == [1, 2]
+
+
+# Thumb instructions that a cosmic ray, or a test, leaves at the start of a function.
+HANG = bytes.fromhex("fee7")  # b .
+UNDEFINED = bytes.fromhex("00de")  # udf #0
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("instruction", "cause"),
+    [(HANG, ResetCause.WATCHDOG), (UNDEFINED, ResetCause.FAULT)],
+    ids=["hangs", "faults"],
+)
+async def test_firmware_that_hangs_or_faults_is_back_and_says_why(
+    bench: Bench, digits: Dataset, transport: str, instruction: bytes, cause: ResetCause
+) -> None:
+    fleet = bench.fleet([("d12", transport), ("d8", "udp")], deadline_ms=10000)
+    async with bench.run(fleet, linked=[1]) as running:
+        boot = running.boots(1)[-1]
+        where = code_address(bench.images["d12"], "vp_topk_select")
+        await asyncio.to_thread(running.boards[1].write_memory, where, instruction)
+        answer = await running.classify(digits.test_images[0])
+        assert 2 in [vote.node for vote in answer.votes]
+        await running.until(lambda: running.boots(1)[-1] > boot, "a message of the next boot")
+        await running.until(
+            lambda: hello_of(running.status(1).hello).reset_cause is cause, f"HELLO: {cause.name}"
+        )
+        # The reset has loaded the image again, so the board is whole.
+        answer = await running.classify(digits.test_images[1])
         assert [vote.node for vote in answer.votes] == [1, 2]
 
 

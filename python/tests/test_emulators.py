@@ -37,6 +37,7 @@ needs_qemu = pytest.mark.skipif(
     shutil.which(qemu_module.PROGRAM) is None or COMPILER is None,
     reason="needs Debian packages qemu-system-arm and gcc-arm-none-eabi",
 )
+RAM = 0x2100_0000
 BOARD = load_board("mps2-an386")
 ADDRESS = BOARD.provision_address
 ECHO = f"""
@@ -365,3 +366,31 @@ def test_qmp_keeps_events_apart_and_reports_what_qemu_refuses() -> None:
     for garbage in (b"", b"hello\n", b"[1]\n", b'{"x": 1}\n'):
         with pytest.raises(QmpError):
             QmpClient(qmp_peer(garbage))
+
+
+@needs_qemu
+def test_memory_of_a_running_board_can_be_changed(board: QemuBoard) -> None:
+    board.start()
+    with connect(board) as line:
+        echoed(line, b"sync")
+        board.write_memory(RAM, bytes(range(256)) * 2)
+        assert echoed(line, b"alive").endswith(b"alive")
+        assert board._monitor(f"xp /4xb {RAM + 0x101:#x}").split()[1:] == [
+            "0x01", "0x02", "0x03", "0x04",
+        ]  # fmt: skip
+    board.kill()
+    with pytest.raises(VpError, match=r"node-7 is not running"):
+        board.write_memory(RAM, b"x")
+
+
+@needs_qemu
+def test_work_directory_belongs_to_one_launch(echo_image: Path, tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path, BOTH[:1])
+    images = {1: echo_image}
+    with launch_fleet(fleet, images, tmp_path / "work"):
+        with pytest.raises(VpError, match="boards run already with work directory"):
+            launch_fleet(fleet, images, tmp_path / "work")
+        with launch_fleet(fleet, images, tmp_path / "other"):
+            pass
+    with launch_fleet(fleet, images, tmp_path / "work") as again:
+        assert again.boards[1].running

@@ -62,6 +62,9 @@ class Board(Protocol):
     def reset(self) -> None:
         """Pull the reset line: memory that start-up does not clear survives."""
 
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Change the memory of the running board behind the firmware's back."""
+
 
 @dataclass(frozen=True)
 class BoardConfig:

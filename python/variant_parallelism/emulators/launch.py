@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from variant_parallelism.emulators.board import (
     Board,
@@ -40,10 +42,13 @@ _PORT_ATTEMPTS = 5
 class EmulatedFleet:
     """Booted boards and the fleet with the endpoints that they have; closing powers them off."""
 
-    def __init__(self, fleet: Fleet, boards: dict[int, Board], workdir: Path) -> None:
+    def __init__(
+        self, fleet: Fleet, boards: dict[int, Board], workdir: Path, lock: IO[bytes]
+    ) -> None:
         self.fleet = fleet
         self.boards = boards
         self.workdir = workdir
+        self._lock = lock
 
     def __enter__(self) -> EmulatedFleet:
         return self
@@ -60,6 +65,7 @@ class EmulatedFleet:
         """Power off every board."""
         for board in self.boards.values():
             board.kill()
+        self._lock.close()
 
 
 def launch_fleet(
@@ -83,6 +89,40 @@ def launch_fleet(
     loopback interface alone. Raises VpError, with no board left running.
     """
     backend = EMULATORS[emulator]
+    emulated = _emulated_nodes(fleet, backend)
+    backend.check()
+    pool = ports or PortPool()
+    local_only = len(emulated) == len(fleet.nodes)
+    host = LOOPBACK if local_only else parse_endpoint(fleet.table.gateway.listen)[0]
+    gateway_port = pool.take()
+    gateway = GatewayTable(listen=f"{host}:{gateway_port}", http=f"{LOOPBACK}:{pool.take()}")
+    if key is not None:
+        fleet = replace(fleet, key=key)
+
+    running = EmulatedFleet(fleet, {}, workdir, _lock(workdir))
+    try:
+        counters = BootCounters(workdir / _BOOT_FILE)
+        for node in emulated:
+            config = BoardConfig(
+                node=node.id,
+                board=load_board(node.board),
+                image=images[node.id].resolve(),
+                transport=_transport(node),
+                port=0,
+                provision=_provision(fleet, node, (reply_ports or {}).get(node.id, gateway_port)),
+                next_boot=partial(counters.next, node.id),
+                workdir=workdir.resolve(),
+            )
+            running.boards[node.id] = _boot(backend, config, pool)
+    except BaseException:
+        running.close()
+        raise
+    nodes = [_with_endpoint(node, running.boards.get(node.id)) for node in fleet.nodes]
+    running.fleet = fleet.with_nodes(nodes, gateway)
+    return running
+
+
+def _emulated_nodes(fleet: Fleet, backend: Emulator) -> list[NodeTable]:
     emulated = [node for node in fleet.nodes if node.emulated is not None]
     if not emulated:
         raise VpError(f'{fleet.path} has no node with emulated = "serial" or "udp"')
@@ -92,88 +132,59 @@ def launch_fleet(
                 f"node {node.id}: {backend.name} does not run board {node.board} "
                 f"with transport {node.emulated}"
             )
-    backend.check()
-    workdir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return emulated
 
-    pool = ports or PortPool()
-    local_only = len(emulated) == len(fleet.nodes)
-    host = LOOPBACK if local_only else parse_endpoint(fleet.table.gateway.listen)[0]
-    gateway_port = pool.take()
-    gateway = GatewayTable(listen=f"{host}:{gateway_port}", http=f"{LOOPBACK}:{pool.take()}")
-    if key is not None:
-        fleet = replace(fleet, key=key)
 
-    counters = BootCounters(workdir / _BOOT_FILE)
+def _boot(backend: Emulator, config: BoardConfig, pool: PortPool) -> Board:
+    """Start a board on a free port; another one if somebody takes it first."""
+    for _ in range(_PORT_ATTEMPTS - 1):
+        board = backend.create(replace(config, port=pool.take()))
+        try:
+            board.start()
+        except PortTakenError:
+            continue
+        return board
+    board = backend.create(replace(config, port=pool.take()))
+    board.start()
+    return board
 
-    def boot(node: NodeTable) -> Board:
-        reply = (reply_ports or {}).get(node.id, gateway_port)
-        for attempt in range(_PORT_ATTEMPTS):
-            config = _board_config(
-                fleet, node, images[node.id], pool.take(), reply, workdir, counters
-            )
-            board = backend.create(config)
-            try:
-                board.start()
-                return board
-            except PortTakenError:
-                if attempt == _PORT_ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
 
-    boards: dict[int, Board] = {}
+def _lock(workdir: Path) -> IO[bytes]:
+    """Make the folder and keep others out of it: boot counters must not be given twice."""
     try:
-        for node in emulated:
-            boards[node.id] = boot(node)
-    except BaseException:
-        for board in boards.values():
-            board.kill()
-        raise
-    nodes = [_with_endpoint(node, boards.get(node.id)) for node in fleet.nodes]
-    return EmulatedFleet(fleet.with_nodes(nodes, gateway), boards, workdir)
+        workdir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (workdir / ".lock").open("wb")
+    except OSError as error:
+        raise VpError(f"cannot write to {workdir}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise VpError(
+            f"boards run already with work directory {workdir}: give another one"
+        ) from None
+    return lock
 
 
-def _board_config(
-    fleet: Fleet,
-    node: NodeTable,
-    image: Path,
-    port: int,
-    gateway_port: int,
-    workdir: Path,
-    counters: BootCounters,
-) -> BoardConfig:
-    transport = _transport(node)
-    provision = Provision(
-        fleet=fleet.table.id,
-        node=node.id,
-        boot=0,
-        hello_ms=fleet.table.hello_ms,
-    )
+def _provision(fleet: Fleet, node: NodeTable, gateway_port: int) -> Provision:
+    provision = Provision(fleet=fleet.table.id, node=node.id, boot=0, hello_ms=fleet.table.hello_ms)
     if fleet.key is not None:
         provision = replace(
             provision,
             node_key=node_key(fleet.key, fleet.table.id, node.id),
             group_key=group_key(fleet.key, fleet.table.id),
         )
-    if transport == "udp":
-        provision = replace(
-            provision,
-            mac=bytes([0x52, 0x54, 0x00, fleet.table.id, *node.id.to_bytes(2, "big")]),
-            address=IPv4Address(GUEST_ADDRESS),
-            netmask=IPv4Address(NETMASK),
-            router=IPv4Address(HOST_ADDRESS),
-            gateway=IPv4Address(HOST_ADDRESS),
-            port=GUEST_UDP_PORT,
-            gateway_port=gateway_port,
-        )
-    return BoardConfig(
-        node=node.id,
-        board=load_board(node.board),
-        image=image.resolve(),
-        transport=transport,
-        port=port,
-        provision=provision,
-        next_boot=partial(counters.next, node.id),
-        workdir=workdir.resolve(),
+    if node.emulated == "serial":
+        return provision
+    return replace(
+        provision,
+        mac=bytes([0x52, 0x54, 0x00, fleet.table.id, *node.id.to_bytes(2, "big")]),
+        address=IPv4Address(GUEST_ADDRESS),
+        netmask=IPv4Address(NETMASK),
+        router=IPv4Address(HOST_ADDRESS),
+        gateway=IPv4Address(HOST_ADDRESS),
+        port=GUEST_UDP_PORT,
+        gateway_port=gateway_port,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import socket
 
+from variant_parallelism.errors import VpError
+
 # Below the range (32768 and up on Linux) that the kernel hands to outgoing connections: a board
 # that is off then cannot lose its port to one, nor can a client that retries connect to itself.
 _RANGE = range(20000, 32000)
@@ -21,13 +23,13 @@ class PortPool:
         self._given: set[int] = set()
 
     def take(self) -> int:
-        """A free port on the loopback interface; OSError if none is found."""
+        """A free port on the loopback interface; VpError if none is found."""
         for _ in range(_ATTEMPTS):
             port = self._random.choice(_RANGE)
             if port not in self._given and _is_free(port):
                 self._given.add(port)
                 return port
-        raise OSError(f"no free port found in {_RANGE.start}..{_RANGE.stop - 1}")
+        raise VpError(f"no free port found in {_RANGE.start}..{_RANGE.stop - 1}")
 
 
 def _is_free(port: int) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from variant_parallelism.emulators.board import Board, BoardConfig, PortTakenError, Transport
-from variant_parallelism.emulators.ports import LOOPBACK
+from variant_parallelism.emulators.gdb import GdbError, write_memory
+from variant_parallelism.emulators.ports import LOOPBACK, PortPool
 from variant_parallelism.emulators.process import last_line, spawn
 from variant_parallelism.emulators.qmp import QmpClient, QmpError
 from variant_parallelism.errors import VpError
@@ -26,6 +27,8 @@ HOST_ADDRESS = "10.0.2.2"
 NETMASK = "255.255.255.0"
 _PORT_ERRORS = ("Address already in use", "Could not set up host forwarding rule")
 _STOP_TIMEOUT_S = 2.0
+_DEBUG_TIMEOUT_S = 5.0
+_PORT_ATTEMPTS = 5
 
 
 class QemuEmulator:
@@ -149,11 +152,32 @@ class QemuBoard:
     def reset(self) -> None:
         self._execute("system_reset")
 
-    def _execute(self, command: str) -> Any:
+    def write_memory(self, address: int, data: bytes) -> None:
+        endpoint = (LOOPBACK, self._debug_port())
+        try:
+            write_memory(endpoint, address, data, _DEBUG_TIMEOUT_S)
+        except (GdbError, OSError) as error:
+            raise VpError(f"{self.name}: cannot write memory: {error}") from None
+        finally:
+            self._monitor("gdbserver none")
+
+    def _debug_port(self) -> int:
+        """Have QEMU open its GDB stub, which only the human monitor can do."""
+        pool = PortPool()
+        for _ in range(_PORT_ATTEMPTS):
+            port = pool.take()
+            if "Could not" not in self._monitor(f"gdbserver tcp:{LOOPBACK}:{port}"):
+                return port
+        raise VpError(f"{self.name}: no port for the GDB stub")
+
+    def _monitor(self, line: str) -> str:
+        return str(self._execute("human-monitor-command", **{"command-line": line}))
+
+    def _execute(self, command: str, **arguments: Any) -> Any:
         if not self.running or self._qmp is None:
             raise VpError(f"{self.name} is not running{self._why_it_ended()}")
         try:
-            return self._qmp.execute(command)
+            return self._qmp.execute(command, **arguments)
         except QmpError as error:
             raise VpError(f"{self.name}: {PROGRAM} failed: {error}") from None
 
