@@ -78,7 +78,7 @@ class FakeBoard:
         self.kills += 1
 
     def start(self) -> None:
-        self.running = self.comes_back
+        self.running = True
         if self.comes_back:
             self.hello = replace(HELLO, uptime_ms=self.hello.uptime_ms + 1)
 
@@ -224,6 +224,27 @@ def test_lost_answers_and_missing_boards_are_problems(monkeypatch: pytest.Monkey
         f"node {stuck} did not come back",
     )
     assert any("did not come back" in event for event in view.events)
+
+
+def test_board_that_ends_by_itself_is_a_problem() -> None:
+    boards = {node: FakeBoard(node) for node in NODES}
+    plan = make_plan(*images_and_labels(), NODES, 100, seed=1)
+    (last,) = set(NODES) - set(plan.deaths)
+    view = Silent()
+    gateway = FakeGateway(boards)
+
+    async def classify(image: np.ndarray) -> Answer:
+        if gateway.asked == 3:
+            boards[plan.deaths[1]].running = False
+        return await FakeGateway.classify(gateway, image)
+
+    gateway.classify = classify  # type: ignore[method-assign]
+    recording = asyncio.run(Scenario(gateway, boards, plan, view, None).run())  # type: ignore[arg-type]
+    assert recording.ended == [plan.deaths[1]]
+    assert make_summary(recording, plan).problems == (
+        f"the emulator of node {plan.deaths[1]} ended by itself",
+    )
+    assert boards[last].kills == 0
 
 
 def shown(summary: Summary) -> str:

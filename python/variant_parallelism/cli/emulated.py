@@ -27,9 +27,14 @@ def example_fleet(family: str) -> Path:
 
 
 def build_images(fleet: Fleet, console: Console) -> dict[int, Path]:
-    """The ELF file of every emulated node by node id; builds what has changed."""
+    """The ELF file of every emulated node by node id; builds what has changed.
+
+    VpError if the emulator is missing, before anything is built.
+    """
+    from variant_parallelism.emulators import EMULATORS
     from variant_parallelism.firmware import build_fleet
 
+    EMULATORS["qemu"].check()
     return {node: image.elf for node, image in build_fleet(fleet, console=console).items()}
 
 

@@ -74,6 +74,8 @@ class Recording:
 
     shots: list[Shot] = field(default_factory=list)
     rejoins: list[Rejoin] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
+    """Boards that ended by themselves: nobody killed them."""
     duration_s: float = 0.0
 
 
@@ -110,6 +112,7 @@ class Scenario:
         self._reference = reference
         self._clock = clock
         self._recording = Recording()
+        self._off: set[int] = set()
 
     async def run(self) -> Recording:
         """The whole demo; boards that it killed run again at its end."""
@@ -138,6 +141,7 @@ class Scenario:
     async def _kill_in_flight(self, node: int, sample: Sample) -> None:
         boards = (*(other for other in self._running() if other != node), node)
         request = asyncio.ensure_future(self._gateway.classify(sample.image))
+        self._off.add(node)
         try:
             await asyncio.sleep(0)
             await asyncio.to_thread(self._boards[node].kill)
@@ -151,6 +155,7 @@ class Scenario:
         last = self._status(node).hello
         begin = self._clock()
         await asyncio.to_thread(self._boards[node].start)
+        self._off.discard(node)
         after_ms = None
         while after_ms is None and self._clock() - begin < _REJOIN_TIMEOUT_S:
             status = self._status(node)
@@ -180,6 +185,11 @@ class Scenario:
         self._view.shot(shot, self._gateway.nodes())
 
     def _running(self) -> tuple[int, ...]:
+        for node, board in self._boards.items():
+            if not board.running and node not in self._off:
+                self._off.add(node)
+                self._recording.ended.append(node)
+                self._view.event(f"node {node} ({self._variant(node)}) ended by itself")
         return tuple(node for node, board in self._boards.items() if board.running)
 
     def _status(self, node: int) -> NodeStatus:

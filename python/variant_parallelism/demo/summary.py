@@ -150,16 +150,18 @@ def summarise(recording: Recording, fleet: Fleet, plan: Plan, *, compared: bool)
         latency_p95_ms=_quantile(latencies, 0.95),
         latency_death_ms=max(deaths, default=0.0),
         duration_s=recording.duration_s,
-        problems=tuple(_problems(lost, differing, recording.rejoins)),
+        problems=tuple(_problems(lost, differing, recording)),
     )
 
 
-def _problems(lost: int, differing: int, rejoins: Iterable[Rejoin]) -> Iterable[str]:
+def _problems(lost: int, differing: int, recording: Recording) -> Iterable[str]:
     if lost:
         yield f"{lost} answers were lost while a board was alive"
     if differing:
         yield f"{differing} votes differ from what the host computes with the same models"
-    for back in rejoins:
+    for node in recording.ended:
+        yield f"the emulator of node {node} ended by itself"
+    for back in recording.rejoins:
         if back.after_ms is None:
             yield f"node {back.node} did not come back"
 
