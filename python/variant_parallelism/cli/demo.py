@@ -41,6 +41,7 @@ def command(
 ) -> None:
     """Boot emulated boards, stream test images through them, kill boards, bring them back."""
     from rich.console import Console
+    from rich.progress import track
 
     from variant_parallelism.cli.emulated import build_images, example_fleet
     from variant_parallelism.demo.report import render
@@ -50,7 +51,13 @@ def command(
     console = Console()
     loaded = load_fleet(fleet or example_fleet("digits"))
     check_fleet(loaded)
-    dataset = load_images(loaded, data)
+    dataset = load_images(
+        loaded,
+        data,
+        lambda entries, total: track(
+            entries, f"Reading {data}", total=total, console=console, transient=True
+        ),
+    )
     firmware = build_images(loaded, console)
     try:
         with tempfile.TemporaryDirectory(prefix="vp-demo-") as folder:

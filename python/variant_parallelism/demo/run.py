@@ -20,7 +20,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway import Gateway
 from variant_parallelism.reference import FamilyReference
-from variant_parallelism.training.datasets import Dataset, load_dataset
+from variant_parallelism.training.datasets import Dataset, Progress, load_dataset
 
 _BOOT_TIMEOUT_S = 20.0
 KEY_SIZE = 32
@@ -64,11 +64,16 @@ def check_fleet(fleet: Fleet) -> None:
         raise VpError(f"vp demo needs at least two nodes in {fleet.path}")
 
 
-def load_images(fleet: Fleet, data: str) -> Dataset:
-    """The data set `data` with the classes of the fleet; VpError if they are others."""
+def load_images(fleet: Fleet, data: str, progress: Progress | None = None) -> Dataset:
+    """The data set `data` with the classes of the fleet; VpError if they are others.
+
+    `progress` wraps the images while they are decoded.
+    """
     manifest = fleet.manifest
     side = manifest.input.height if manifest.input.height == manifest.input.width else None
-    dataset = load_dataset(data, image_size=side, channels=manifest.input.channels)
+    dataset = load_dataset(
+        data, image_size=side, channels=manifest.input.channels, progress=progress
+    )
     if list(dataset.classes) != manifest.classes:
         raise VpError(
             f"{data} has the classes {_few(dataset.classes)}, but {fleet.manifest_path} "

@@ -51,7 +51,11 @@ class SurvivorsSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that the demo measured. `problems` is empty if the run is good."""
+    """Everything that the demo measured. `problems` is empty if the run is good.
+
+    With `whole_split` all of the manifest's test images were streamed, so that accuracies must
+    equal the manifest's.
+    """
 
     fleet: str
     k: int
@@ -137,7 +141,7 @@ def summarise(recording: Recording, fleet: Fleet, plan: Plan, *, compared: bool)
         k=fleet.table.k,
         images=len(shots),
         ensemble=_accuracy(first),
-        whole_split=plan.whole_split,
+        whole_split=plan.whole_split and len(plan.first) == fleet.manifest.dataset.test,
         manifest_int8_top1_k2=fleet.manifest.ensemble.int8_top1_k2,
         nodes=tuple(_node_summaries(first, fleet)),
         survivors=tuple(_by_survivors(shots)),
