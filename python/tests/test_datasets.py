@@ -119,9 +119,7 @@ def test_grey_images_have_one_channel(tmp_path: Path) -> None:
 def test_image_size_brings_different_sizes_together(tmp_path: Path) -> None:
     files = SPLIT_TREE | {"train/ant/7.png": png(7, (10, 20))}
     root = write_folder(tmp_path / "insects", files)
-    with pytest.raises(
-        VpError, match=r"train/ant/7\.png is 10x20 but .* is 6x5: give --image-size"
-    ):
+    with pytest.raises(VpError, match=r"train/ant/7\.png is 10x20 but .*: give --image-size"):
         load_dataset(root)
     assert load_dataset(root, image_size=4).image_shape == (4, 4, 3)
 
