@@ -149,7 +149,11 @@ def test_a_node_that_restarts_in_the_middle_of_an_image_gets_it_again() -> None:
     world.submit(image, deadline_s=5)
     world.run(0.15)
     assert 0 < len(next(iter(world.nodes[0].incoming.values())).chunks) < 8
+    before = len(world.sent)
     world.nodes[0].reboot()
+    world.run(0.002)
+    ((_, node, question),) = world.sent[before:]
+    assert (node, len(question)) == (0, 30)
     world.run(3)
     (answer,) = world.answers()
     assert [vote.node for vote in answer.votes] == [0, 1]
@@ -246,6 +250,21 @@ def test_errors_of_nodes_are_part_of_the_answer() -> None:
     assert answer.missing == (1,)
     assert answer.latency_ms < 100
     assert world.core.counters.errors == 1
+
+
+def test_if_every_node_refuses_the_answer_says_why_at_once() -> None:
+    world = ready(World(make_fleet(serial=0, udp=2)))
+    for node in world.nodes.values():
+        node.compute_s = 60
+    request = world.submit(make_image(world.fleet), deadline_s=5)
+    world.run(0.05)
+    for node in world.nodes.values():
+        node.send(wire.NodeError(request, wire.ErrorCode.TOO_LARGE))
+    world.run(0.05)
+    (answer,) = world.answers()
+    assert answer.class_index is None
+    assert answer.errors == dict.fromkeys([0, 1], "the image is larger than the node's buffer")
+    assert world.core.counters.lost == 1
 
 
 def test_many_requests_at_once_are_all_answered() -> None:

@@ -19,7 +19,7 @@ from loopback_nodes import LoopbackFleet
 from simulated_fleet import entries_of
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable
-from variant_parallelism.gateway import Event, Gateway, NodeChanged
+from variant_parallelism.gateway import Answered, Event, Gateway, NodeChanged
 from variant_parallelism.gateway.serial_link import explain, open_port
 from variant_parallelism.gateway.state import StateFile, minutes_since_2024
 
@@ -245,6 +245,22 @@ def test_datagrams_from_elsewhere_are_foreign(tmp_path: Path) -> None:
             while gateway.counters.messages_in < 2:
                 await asyncio.sleep(0.01)
             assert (gateway.counters.damaged, gateway.counters.foreign) == (1, 1)
+
+    run(test)
+
+
+def test_a_caller_that_gives_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        async with Gateway(fleet, state_dir=tmp_path) as gateway:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(gateway.classify(make_image(fleet), deadline_ms=200), 0.05)
+            events: list[Event] = []
+            gateway.on_event(events.append)
+            answer = await gateway.classify(make_image(fleet), deadline_ms=400)
+            ended = [event.answer for event in events if isinstance(event, Answered)]
+            assert ended == [answer]
+            assert gateway.counters.lost == 1
 
     run(test)
 
