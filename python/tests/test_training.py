@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from variant_parallelism.cli import main
 from variant_parallelism.errors import VpError
 from variant_parallelism.families import Recipe, get_family
 from variant_parallelism.families.spec import Stage, VariantSpec
@@ -207,3 +208,29 @@ def test_records_keep_every_field_of_a_family(tmp_path: Path) -> None:
     assert loaded.family.recipe == Recipe(**vars(family.recipe))
     assert all(isinstance(spec, VariantSpec) for spec in loaded.family.bases)
     assert loaded == record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--family", "mnist"], "unknown family 'mnist'"),
+        (["train", "--family", "cifar10-tiny"], "needs --data"),
+        (["train", "--family", "digits", "--variants", "d8,d9"], "no variant 'd9'"),
+        (["train", "--family", "digits", "--data", "missing.tar"], "no data at missing.tar"),
+        (["quantize", "missing"], "no training run in missing"),
+    ],
+)
+def test_mistakes_on_the_command_line_end_in_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["vp", *arguments])
+    with pytest.raises(SystemExit) as exit_status:
+        main()
+    assert exit_status.value.code == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ") and message in errors and errors.count("\n") == 1

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def command(
     run: Annotated[Path, typer.Argument(help="A folder that `vp train` wrote.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write to [models/<run>].")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that measure int8 accuracy.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Convert to int8, measure on the whole test split, write models and manifest."""
@@ -41,8 +42,9 @@ def command(
     result = quantize_family(
         run,
         out or Path("models") / run.name,
-        track=lambda name, indices: track(
-            indices, description=f"{name} int8", console=console, transient=True
+        jobs=jobs,
+        track=lambda name, parts, count: track(
+            parts, total=count, description=f"{name} int8", console=console, transient=True
         ),
     )
     if as_json:

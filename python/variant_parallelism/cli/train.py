@@ -50,6 +50,7 @@ def command(
     from rich.table import Table
 
     from variant_parallelism.families import get_family
+    from variant_parallelism.training.datasets import check_source
     from variant_parallelism.training.run import train_family
 
     chosen = get_family(family, epochs=epochs, seed=seed)
@@ -60,6 +61,7 @@ def command(
         raise VpError(
             f"family {family} needs --data: an image folder, or a .tar/.tar.xz/.zip of one"
         )
+    check_source(source)
     folder = out or Path("runs") / family
     console = Console(stderr=True)
     with Progress(
@@ -72,14 +74,14 @@ def command(
         console=console,
     ) as bars:
         tasks = {
-            spec.name: bars.add_task(spec.name, total=None, figures="", start=False)
+            spec.name: bars.add_task(spec.name, total=None, start=False, visible=False, figures="")
             for spec in plan
         }
 
         def report(name: str, step: int, total: int, loss: float, accuracy: float) -> None:
             figures = f"loss {loss:.3f}  accuracy {accuracy:.3f}"
             bars.start_task(tasks[name])
-            bars.update(tasks[name], completed=step, total=total, figures=figures)
+            bars.update(tasks[name], completed=step, total=total, visible=True, figures=figures)
 
         results = train_family(
             chosen,
@@ -92,7 +94,7 @@ def command(
             resume=resume,
             report=report,
             progress=lambda entries, count: bars.track(
-                entries, total=count, description="decode images"
+                entries, task_id=bars.add_task("decode images", total=count, figures="")
             ),
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -13,7 +15,12 @@ from numpy.typing import NDArray
 from variant_parallelism.errors import VpError
 from variant_parallelism.preprocess import input_lut
 
-Track = Callable[[Iterable[int]], Iterable[int]]
+_CHUNK = 50
+
+Scores = NDArray[np.int8]
+
+Track = Callable[[Iterable[Scores], int], Iterable[Scores]]
+"""Wraps the results of so many chunks, for a progress bar."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,39 @@ class Int8Model:
     invoke: Callable[[NDArray[np.int8]], NDArray[np.int8]]
     """One input (1, rho, rho, C) -> the output (C,)."""
 
-    def scores(
-        self, pixels: NDArray[np.uint8], track: Track = lambda indices: indices
-    ) -> NDArray[np.int8]:
+    def scores(self, pixels: NDArray[np.uint8]) -> Scores:
         """int8 (N, classes) of uint8 inputs (N, rho, rho, C), as cropped and resized."""
         quantized = input_lut(self.input_scale, self.input_zero_point)[pixels]
-        return np.stack([self.invoke(quantized[i : i + 1]) for i in track(range(len(pixels)))])
+        return np.stack([self.invoke(quantized[i : i + 1]) for i in range(len(pixels))])
+
+
+def evaluate_int8(
+    tflite: bytes, pixels: NDArray[np.uint8], *, jobs: int = 1, track: Track | None = None
+) -> Scores:
+    """`Int8Model.scores` of a whole test split, with `jobs` processes."""
+    chunks = [pixels[start : start + _CHUNK] for start in range(0, len(pixels), _CHUNK)]
+
+    def collect(results: Iterable[Scores]) -> Scores:
+        return np.concatenate(list(track(results, len(chunks)) if track else results))
+
+    if jobs == 1:
+        return collect(map(load_int8(tflite).scores, chunks))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _load_worker, (tflite,)) as pool:
+        return collect(pool.map(_worker_scores, chunks))
+
+
+_worker_model: Int8Model | None = None
+
+
+def _load_worker(tflite: bytes) -> None:
+    global _worker_model
+    _worker_model = load_int8(tflite)
+
+
+def _worker_scores(pixels: NDArray[np.uint8]) -> Scores:
+    assert _worker_model is not None
+    return _worker_model.scores(pixels)
 
 
 def load_int8(tflite: bytes) -> Int8Model:

@@ -26,7 +26,7 @@ from variant_parallelism.manifest import (
 )
 from variant_parallelism.preprocess import normalise
 from variant_parallelism.quantize.convert import convert_int8
-from variant_parallelism.quantize.evaluate import load_int8
+from variant_parallelism.quantize.evaluate import Scores, evaluate_int8
 from variant_parallelism.training.batches import inference_input
 from variant_parallelism.training.datasets import Dataset, load_dataset
 from variant_parallelism.training.files import write_bytes
@@ -36,8 +36,8 @@ from variant_parallelism.training.trainer import TrainedVariant, predict, top_k_
 CALIBRATION_IMAGES = 400
 _CALIBRATION_SEED = 7
 
-Track = Callable[[str, Iterable[int]], Iterable[int]]
-"""Wraps the indices of the test images of a named variant, for a progress bar."""
+Track = Callable[[str, Iterable[Scores], int], Iterable[Scores]]
+"""Wraps the results of so many parts of a named variant's measurement, for a progress bar."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,13 @@ class _Quantized:
     int8_scores: NDArray[np.int8]
 
 
-def quantize_family(run: Path, out: Path, *, track: Track | None = None) -> QuantizedFamily:
+def quantize_family(
+    run: Path, out: Path, *, jobs: int = 1, track: Track | None = None
+) -> QuantizedFamily:
     """Convert every variant of a training folder and write `<variant>.tflite` and `manifest.json`.
 
-    All accuracies are of the whole test split, the int8 ones of the converted files. Nothing is
+    All accuracies are of the whole test split, the int8 ones of the converted files, measured by
+    `jobs` processes. Nothing is
     written before every variant is converted and measured. VpError names what is missing.
     """
     record = load_record(run)
@@ -76,7 +79,7 @@ def quantize_family(run: Path, out: Path, *, track: Track | None = None) -> Quan
     specs = record.family.variants
     weights = variant_weights([s.resolution for s in specs], [s.width for s in specs])
     results = [
-        _quantize(run, spec, trained[spec.name], float(weight), dataset, track)
+        _quantize(run, spec, trained[spec.name], float(weight), dataset, jobs, track)
         for spec, weight in zip(specs, weights, strict=True)
     ]
     manifest = _manifest(record, dataset, results)
@@ -107,6 +110,7 @@ def _quantize(
     trained: TrainedVariant,
     weight: float,
     dataset: Dataset,
+    jobs: int,
     track: Track | None,
 ) -> _Quantized:
     import keras
@@ -120,8 +124,11 @@ def _quantize(
     pixels, labels = inference_input(dataset.test_images, spec), dataset.test_labels
     float_scores = predict(model, pixels)
     name = spec.name
-    int8_scores = load_int8(tflite).scores(
-        pixels, (lambda indices: track(name, indices)) if track else (lambda indices: indices)
+    int8_scores = evaluate_int8(
+        tflite,
+        pixels,
+        jobs=jobs,
+        track=None if track is None else lambda parts, count: track(name, parts, count),
     )
     info = VariantInfo(
         name=name,

@@ -82,11 +82,10 @@ def load_dataset(
     is 3 (RGB) or 1 (grey). Decoded arrays are cached under $XDG_CACHE_HOME/variant-parallelism.
     Raises VpError for anything wrong with the data, and names the file.
     """
+    check_source(source)
     if str(source) == "digits":
         return _digits()
     path = Path(source)
-    if not path.exists():
-        raise VpError(f"no data at {path}: give an image folder, a .tar/.tar.xz/.zip, or `digits`")
     cache_file = _cache_file(path, image_size, channels) if cache else None
     if cache_file is not None and cache_file.exists():
         cached = _read_cache(cache_file)
@@ -102,14 +101,23 @@ def load_dataset(
         with archive:
             entries = list(_zip_entries(archive))
             dataset = _decode(_stem(path), entries, image_size, channels, progress)
-    elif path.name.endswith(_TAR_SUFFIXES):
+    else:
         entries = _tar_entries(path)
         dataset = _decode(_stem(path), entries, image_size, channels, progress)
-    else:
-        raise VpError(f"{path} is neither a folder nor a .tar/.tar.xz/.zip of one")
     if cache_file is not None:
         _write_cache(cache_file, dataset)
     return dataset
+
+
+def check_source(source: str | Path) -> None:
+    """VpError unless `source` is something that `load_dataset` reads; does not look inside."""
+    path = Path(source)
+    if str(source) == "digits" or path.is_dir():
+        return
+    if not path.exists():
+        raise VpError(f"no data at {path}: give an image folder, a .tar/.tar.xz/.zip, or `digits`")
+    if not path.name.endswith((".zip", *_TAR_SUFFIXES)):
+        raise VpError(f"{path} is neither a folder nor a .tar/.tar.xz/.zip of one")
 
 
 def _digits() -> Dataset:
