@@ -14,6 +14,7 @@ test: $(VENV)/.ready-dev lint
 
 lint: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check python converters hil_tests firmware
+	$(VENV)/bin/ruff format --check -q python converters hil_tests firmware
 	$(VENV)/bin/mypy
 
 $(VENV)/.ready-%: $(NATIVE) tools/setup

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from variant_parallelism.emulators import Board, launch_fleet
 from variant_parallelism.emulators.faults import Direction, FaultSchedule, SerialLink, UdpLink
 from variant_parallelism.emulators.ports import PortPool

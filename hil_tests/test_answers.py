@@ -6,6 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
+
 from conftest import LARGE
 from hil_bench import KEY, Bench, noise
 from variant_parallelism.aggregate import combine_vp, probabilities, scatter

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from conftest import DIGITS, ROOT
 from hil_bench import Bench
-from PIL import Image
 from variant_parallelism.fleet import load_fleet
 from variant_parallelism.training.datasets import Dataset
 

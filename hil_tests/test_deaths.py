@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+
 from conftest import LARGE
 from hil_bench import Bench, code_address, noise
 from variant_parallelism.training.datasets import Dataset

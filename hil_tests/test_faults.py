@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+
 from hil_bench import Bench, Running, noise
 from variant_parallelism.emulators.faults import Direction, FaultRates, both_directions
 from variant_parallelism.training.datasets import Dataset

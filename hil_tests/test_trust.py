@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from hil_bench import KEY, Bench, Running
 from variant_parallelism.emulators import launch_fleet
 from variant_parallelism.emulators.faults import Direction, SerialLink

@@ -21,7 +21,9 @@ FIRMWARE = ROOT / "firmware"
 INCLUDE = FIRMWARE / "include"
 HEADERS = ["vp/wire.h", "vp/provision.h", "vp/topk.h", "vp/resize.h"]
 SOURCE_FOLDERS = ["wire", "topk", "image"]
-_CONSTANT = re.compile(r"^#define[ \t]+(VP_[A-Z0-9_]+)[ \t]+\(?(?:0x[0-9A-Fa-f]+|\d+)[uU]?\)?(?=\s|$)", re.M)
+_CONSTANT = re.compile(
+    r"^#define[ \t]+(VP_[A-Z0-9_]+)[ \t]+\(?(?:0x[0-9A-Fa-f]+|\d+)[uU]?\)?(?=\s|$)", re.MULTILINE
+)
 
 
 def declarations(compiler: str) -> str:
@@ -59,7 +61,8 @@ def main() -> None:
     ffi = builder(arguments.compiler)
     preamble = "".join(f'#include "{header}"\n' for header in HEADERS)
     if arguments.inplace:
-        sources = [str(path) for folder in SOURCE_FOLDERS for path in (FIRMWARE / folder).glob("*.c")]
+        folders = [FIRMWARE / name for name in SOURCE_FOLDERS]
+        sources = [str(path) for folder in folders for path in folder.glob("*.c")]
         ffi.set_source(
             "variant_parallelism._native",
             preamble,

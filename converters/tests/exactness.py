@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from random_graphs import IMAGE_OPS, single_op, small_graph
 from vp_converters import CompiledModel, load_model
 from vp_converters.host import HostLibrary, HostModel

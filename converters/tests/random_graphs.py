@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 
 import numpy as np
+
 from tflite_builder import ModelBuilder
 
 ACTIVATIONS = ("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from exactness import graph_bytes
 from tflite_builder import ModelBuilder
 from vp_converters import CompiledModel, ConversionError, load_model

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from exactness import REPOSITORY, graph_bytes
 
 ENVIRONMENT_PATHS = [str(REPOSITORY / "python"), str(REPOSITORY / "converters")]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exactness import KINDS, Int8Array, case, cases, host_runner, mismatches
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from exactness import KINDS, Int8Array, case, cases, host_runner, mismatches
 from random_graphs import small_graph
 from vp_converters import CompiledModel
 from vp_converters.target import MPS2_AN386, SANITIZED_HOST, Machine, run_on_target

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from exactness import REPOSITORY, SHARED_MODELS, case, mismatches
 from vp_converters import CompiledModel, load_model
 from vp_converters.host import HostModel

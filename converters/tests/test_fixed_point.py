@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vp_converters.fixed_point import (
     activation_range,
     quantize_multiplier,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from exactness import graph_bytes
 from tflite_builder import ModelBuilder
 from vp_converters import ConversionError, compile_model, load_model

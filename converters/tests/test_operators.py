@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from exactness import Case, host_runner, mismatches
 from random_graphs import GraphMaker
 from tflite_builder import ModelBuilder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tflite_builder import ModelBuilder
 from vp_converters import ConversionError
 from vp_converters.ir import Graph, Padding

@@ -7,9 +7,10 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from exactness import SHARED_MODELS, graph_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from exactness import SHARED_MODELS, graph_bytes
 from random_graphs import GraphMaker, small_graph
 from vp_converters import load_model
 from vp_converters.lowering import lower

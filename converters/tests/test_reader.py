@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from exactness import case, graph_bytes
 from tflite_builder import ModelBuilder
 from vp_converters import ConversionError, load_model

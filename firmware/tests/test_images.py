@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import board_names, boards, build, load_board, variant_source
 from variant_parallelism.firmware.build import build_image, build_images

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from variant_parallelism.fleet import Fleet, FleetTable, GatewayTable, NodeTable
 from variant_parallelism.manifest import (
     AggregationInfo,

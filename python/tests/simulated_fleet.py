@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from fleet_factory import FLEET_ID
 from numpy.typing import NDArray
+
+from fleet_factory import FLEET_ID
 from variant_parallelism import wire
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway import Answer, Answered, Core, Event

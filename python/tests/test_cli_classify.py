@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from fleet_factory import KEY, make_image, write_fleet_file
 from loopback_nodes import LoopbackFleet
-from PIL import Image
 from simulated_fleet import entries_of
 from variant_parallelism.fleet import load_fleet
 

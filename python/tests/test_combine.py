@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from variant_parallelism.aggregate import (
     combine_logits,
     combine_mean,

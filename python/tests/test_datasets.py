@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from variant_parallelism.errors import VpError
 from variant_parallelism.training.datasets import load_dataset
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+
 from variant_parallelism.demo import scenario as scenario_module
 from variant_parallelism.demo.picture import draw, fit
 from variant_parallelism.demo.plan import Plan, make_plan

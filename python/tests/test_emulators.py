@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from variant_parallelism.emulators import BoardConfig, launch_fleet
 from variant_parallelism.emulators import qemu as qemu_module
 from variant_parallelism.emulators.board import PortTakenError

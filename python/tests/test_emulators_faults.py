@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+
 from variant_parallelism.emulators.faults import (
     Direction,
     FaultRates,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from variant_parallelism.errors import VpError
 from variant_parallelism.families import FAMILIES, get_family
 from variant_parallelism.families.spec import (

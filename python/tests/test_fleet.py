@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fleet_factory import make_manifest
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import GatewayTable, load_fleet, parse_endpoint

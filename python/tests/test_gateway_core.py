@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+
 from fleet_factory import FLEET_ID, KEY, make_fleet, make_image, make_manifest
 from simulated_fleet import HELLO_S, World, entries_of
 from variant_parallelism import wire

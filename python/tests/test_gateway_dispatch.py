@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from variant_parallelism.gateway.dispatch import WINDOW, Chunk, Timing, Transfer
 from variant_parallelism.wire import Sack
 

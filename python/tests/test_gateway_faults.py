@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from fleet_factory import FLEET_ID, KEY, make_fleet, make_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fleet_factory import FLEET_ID, KEY, make_fleet, make_image
 from simulated_fleet import Faults, World, entries_of
 from variant_parallelism import wire
 from variant_parallelism.gateway.dispatch import WINDOW

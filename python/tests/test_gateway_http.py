@@ -13,9 +13,10 @@ from urllib import error, request
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from fleet_factory import make_fleet, make_image
 from loopback_nodes import LoopbackFleet
-from PIL import Image
 from simulated_fleet import entries_of
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable

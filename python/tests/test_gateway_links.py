@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
 from fleet_factory import KEY, make_fleet, make_image
 from loopback_nodes import LoopbackFleet
 from simulated_fleet import entries_of

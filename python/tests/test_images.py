@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from variant_parallelism.errors import VpError
 from variant_parallelism.images import MAX_PIXELS, decode_image, read_image
 from variant_parallelism.manifest import InputInfo

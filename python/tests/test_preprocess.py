@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from variant_parallelism.preprocess import input_lut, normalise, resize_crop, resize_crop_many
 
 

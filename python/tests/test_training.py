@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from variant_parallelism.cli import main
 from variant_parallelism.errors import VpError
 from variant_parallelism.families import Recipe, get_family

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from variant_parallelism import wire
 from variant_parallelism.wire.messages import pack
 

@@ -12,6 +12,7 @@ from variant_parallelism.errors import VpError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
     from vp_converters import CompiledModel
     from vp_converters.check import CheckResult
 
@@ -56,6 +57,7 @@ def command(
 def _check(compiled: CompiledModel, count: int) -> CheckResult:
     from rich.console import Console
     from rich.progress import Progress
+
     from vp_converters.check import check_model
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
