@@ -17,13 +17,12 @@ from variant_parallelism.demo.scenario import Entries, Reference, Scenario, View
 from variant_parallelism.demo.summary import Summary, summarise
 from variant_parallelism.emulators import EmulatedFleet, launch_fleet
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet
+from variant_parallelism.fleet import KEY_SIZE, Fleet
 from variant_parallelism.gateway import Gateway
 from variant_parallelism.reference import FamilyReference
 from variant_parallelism.training.datasets import Dataset, Progress, load_dataset
 
 _BOOT_TIMEOUT_S = 20.0
-KEY_SIZE = 32
 
 
 class OpenView(View, AbstractContextManager["OpenView"], Protocol):

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
-from typing import Protocol
 
 from variant_parallelism.emulators.ports import LOOPBACK
 from variant_parallelism.wire import MAX_FRAME
@@ -92,33 +91,11 @@ def both_directions(rates: FaultRates, seed: int) -> dict[Direction, FaultSchedu
     return {way: FaultSchedule(rates, 2 * seed + i) for i, way in enumerate(Direction)}
 
 
-class Link(Protocol):
-    """What tests do with a proxy, whatever it carries."""
-
-    log: list[tuple[Direction, bytes]]
-    schedules: Schedules
-
-    def inject(self, direction: Direction, message: bytes) -> None:
-        """Deliver bytes that nobody sent."""
-
-    def cut(self) -> None:
-        """Deliver nothing any more."""
-
-    def restore(self) -> None:
-        """Deliver again."""
-
-    async def __aenter__(self) -> Link: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
 class _Carrier:
-    """Log, schedule and timing of both links; `_send` is theirs."""
+    """Log, schedule and timing of both links; `_send` is theirs.
+
+    `log` has every message that came in, before its faults; what is injected is not in it.
+    """
 
     def __init__(self, schedules: Schedules | None) -> None:
         self.log: list[tuple[Direction, bytes]] = []
@@ -127,9 +104,11 @@ class _Carrier:
         self._timers: set[asyncio.TimerHandle] = set()
 
     def restore(self) -> None:
+        """Deliver again after a cut."""
         self._cut = False
 
     def inject(self, direction: Direction, message: bytes) -> None:
+        """Deliver bytes that nobody sent."""
         self._send(direction, message)
 
     def _carry(self, direction: Direction, message: bytes) -> None:
@@ -308,6 +287,7 @@ class UdpLink(_Carrier):
         self._sockets.clear()
 
     def cut(self) -> None:
+        """Deliver nothing any more."""
         self._cut = True
 
     def _send(self, direction: Direction, data: bytes) -> None:
