@@ -23,6 +23,7 @@ from variant_parallelism.training.datasets import Dataset
 
 VP = [sys.executable, "-c", "from variant_parallelism.cli import main; main()"]
 LIMIT_S = 120
+FLEET = str(DIGITS / "fleet.toml")
 
 
 def vp(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -77,7 +78,7 @@ def test_demo_runs_to_its_end_and_writes_its_figures(folder: Path) -> None:
 @contextmanager
 def emulating(folder: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [*VP, "emulate", str(DIGITS / "fleet.toml")], cwd=folder, env=environment(folder),
+        [*VP, "emulate", FLEET], cwd=folder, env=environment(folder),
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -99,7 +100,7 @@ def test_emulate_then_classify_then_nothing_is_left(folder: Path, digits: Datase
     with emulating(folder) as process:
         fleet = load_fleet(folder / "run.toml")
         assert fleet.key is not None
-        assert stat.S_IMODE((folder / "run.key").stat().st_mode) == 0o600
+        assert stat.S_IMODE((folder / "run.toml.key").stat().st_mode) == 0o600
         assert len(qemu_children(str(folder))) == 5
         asked = vp("classify", "run.toml", "0.png", "1.png", "2.png", "--json", folder=folder)
         assert asked.returncode == 0, asked.stderr
@@ -115,7 +116,7 @@ def test_emulate_then_classify_then_nothing_is_left(folder: Path, digits: Datase
         assert process.returncode == 0, said
     assert "vp classify run.toml IMAGE" in said and "boards are off" in said
     assert qemu_children(str(folder)) == []
-    assert not (folder / "run.toml").exists() and not (folder / "run.key").exists()
+    assert not (folder / "run.toml").exists() and not (folder / "run.toml.key").exists()
     with emulating(folder):
         later = vp("classify", "run.toml", "2.png", folder=folder)
         assert later.returncode == 0, later.stdout + later.stderr
@@ -130,10 +131,15 @@ def test_emulate_then_classify_then_nothing_is_left(folder: Path, digits: Datase
     [
         (["demo", "--fleet", "none.toml"], "error: cannot read none.toml: No such file"),
         (["demo", "--data", "none"], "error: no data at none"),
+        (["demo", "--json", "no/where.json"], "error: cannot write no/where.json: no folder no"),
         (["emulate", "none.toml"], "error: cannot read none.toml: No such file"),
+        (["emulate", FLEET, "--out", "no/run.toml"], "error: cannot write no/run.toml"),
+        (["emulate", FLEET, "--workdir", "file"], "error: cannot write to file: File exists"),
     ],
 )
 def test_mistakes_are_one_line(folder: Path, arguments: list[str], message: str) -> None:
+    (folder / "file").touch()
     done = vp(*arguments, folder=folder)
     assert done.returncode == 1
     assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
+    assert qemu_children(str(folder)) == []

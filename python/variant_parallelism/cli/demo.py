@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from variant_parallelism.errors import VpError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -48,6 +50,8 @@ def command(
     from variant_parallelism.demo.run import check_fleet, load_images, run_demo
     from variant_parallelism.fleet import load_fleet
 
+    if json_file is not None and not json_file.parent.is_dir():
+        raise VpError(f"cannot write {json_file}: no folder {json_file.parent}")
     console = Console()
     loaded = load_fleet(fleet or example_fleet("digits"))
     check_fleet(loaded)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from variant_parallelism.errors import VpError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -34,7 +36,7 @@ def command(
 
     from variant_parallelism.cli.emulated import build_images, work_folder
     from variant_parallelism.emulators import launch_fleet
-    from variant_parallelism.emulators.fleet_file import write_fleet
+    from variant_parallelism.emulators.fleet_file import key_file_of, write_fleet
     from variant_parallelism.fleet import load_fleet
 
     console = Console()
@@ -59,7 +61,7 @@ def command(
             console.print("\nboards are off")
         finally:
             out.unlink(missing_ok=True)
-            out.with_suffix(".key").unlink(missing_ok=True)
+            key_file_of(out).unlink(missing_ok=True)
 
 
 def _interrupt(signum: int, frame: object) -> None:
@@ -73,7 +75,10 @@ def _kept_key(path: Path) -> bytes:
 
     if path.exists():
         return read_key(path)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise VpError(f"cannot write to {path.parent}: {error.strerror}") from None
     key = secrets.token_bytes(KEY_SIZE)
     write_private(path, key.hex() + "\n")
     return key

@@ -82,8 +82,8 @@ def _facts(summary: Summary) -> Table:
     table.add_row("bytes on the wire", f"{_bytes(summary)} per answer, tag included")
     table.add_row(
         "latency",
-        f"median {summary.latency_median_ms:.1f} ms, p95 {summary.latency_p95_ms:.1f} ms; "
-        f"{summary.latency_death_ms:.0f} ms the longest at a death",
+        f"median {summary.latency_median_ms:.1f} ms, p95 {summary.latency_p95_ms:.1f} ms, "
+        f"up to {summary.latency_death_ms:.0f} ms at a death",
     )
     back = [rejoin.after_ms for rejoin in summary.rejoins if rejoin.after_ms is not None]
     if summary.rejoins:

@@ -9,13 +9,20 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
+
+
+def key_file_of(path: Path) -> Path:
+    """Where write_fleet keeps the key of a fleet file."""
+    return path.with_name(path.name + ".key")
 
 
 def write_fleet(fleet: Fleet, path: Path) -> None:
     """Write `fleet` to `path`, and its key, if any, beside it with mode 600.
 
-    The manifest is named relative to the file, so both may move together. Whole or not at all.
+    The manifest is named relative to the file, so both may move together. Whole or not at all;
+    VpError if the folder cannot be written to.
     """
     folder = path.resolve().parent
     update: dict[str, Any] = {
@@ -23,7 +30,7 @@ def write_fleet(fleet: Fleet, path: Path) -> None:
         "key_file": None,
     }
     if fleet.key is not None:
-        key_path = path.with_suffix(".key")
+        key_path = key_file_of(path)
         write_private(key_path, fleet.key.hex() + "\n")
         update["key_file"] = key_path.name
     _write(path, fleet_toml(fleet.table.model_copy(update=update)), 0o644)
@@ -66,8 +73,11 @@ def _value(value: object) -> str:
 
 def _write(path: Path, text: str, mode: int) -> None:
     partial = path.with_name(path.name + ".part")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    os.fchmod(descriptor, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(partial, path)
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        os.fchmod(descriptor, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(partial, path)
+    except OSError as error:
+        raise VpError(f"cannot write {path}: {error.strerror}") from None
