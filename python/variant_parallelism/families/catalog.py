@@ -75,8 +75,8 @@ CIFAR10_TINY = Family(
         _cifar_variant(1, 32, _STRIDES_SMALL, 1, 2, start_from="base32"),
         _cifar_variant(2, 36, _STRIDES_SMALL, 2, 1, start_from="base32"),
         _cifar_variant(3, 40, _STRIDES_SMALL, 2, 3, start_from="base32"),
-        _cifar_variant(4, 48, _STRIDES_MEDIUM, 3, 2, start_from="c56"),
-        _cifar_variant(5, 56, _STRIDES_MEDIUM, 3, 4),
+        _cifar_variant(4, 48, _STRIDES_MEDIUM, 3, 2, start_from="base56"),
+        _cifar_variant(5, 56, _STRIDES_MEDIUM, 3, 4, start_from="base56"),
     ),
     recipe=Recipe(
         epochs=12,
@@ -86,7 +86,10 @@ CIFAR10_TINY = Family(
         warm_epochs=5,
         warm_learning_rate=2e-3,
     ),
-    bases=(_cifar_variant(1, 32, _STRIDES_SMALL, 1, 2, name="base32"),),
+    bases=(
+        _cifar_variant(1, 32, _STRIDES_SMALL, 1, 2, name="base32"),
+        _cifar_variant(5, 56, _STRIDES_MEDIUM, 3, 4, name="base56"),
+    ),
 )
 
 

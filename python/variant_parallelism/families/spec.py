@@ -126,8 +126,8 @@ class Family:
     bases: tuple[VariantSpec, ...] = ()
 
     def seed_of(self, name: str) -> int:
-        """The seed of a base or variant: its place in the family, offset by the recipe's seed."""
-        names = [spec.name for spec in (*self.bases, *self.variants)]
+        """The seed of a variant or base: its place in training, offset by the recipe's seed."""
+        names = [spec.name for spec in self.needed_for(None)]
         return 100 * self.recipe.seed + names.index(name)
 
     def needed_for(self, names: list[str] | None) -> list[VariantSpec]:
