@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from variant_parallelism.errors import VpError
 
-class ConversionError(ValueError):
+
+class ConversionError(VpError, ValueError):
     """A model that cannot be compiled, or a host that lacks a tool for it.
 
     The text is one line that names the thing (file, operator with its index and tensors) and the

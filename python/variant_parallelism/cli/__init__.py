@@ -7,7 +7,6 @@ TensorFlow and `vp --help` loads nothing.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 
 import typer
@@ -21,15 +20,13 @@ COMMANDS = {
     "compile": "Compile an int8 .tflite model into plain C.",
     "build": "Build the firmware images of a fleet.",
     "emulate": "Boot a fleet's emulated boards and keep them running.",
-    "gateway": "Run the aggregator of a fleet.",
+    "gateway": "Run the gateway of a fleet.",
     "classify": "Send images to a fleet and print its answers.",
     "demo": "Boot a fleet of emulated boards, stream images, kill boards.",
 }
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 for _name, _help in COMMANDS.items():
-    if importlib.util.find_spec(f"variant_parallelism.cli.{_name}") is None:
-        continue
     _module = importlib.import_module(f"variant_parallelism.cli.{_name}")
     app.command(name=_name, help=_help)(_module.command)
 
@@ -56,7 +53,3 @@ def main() -> None:
     except VpError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

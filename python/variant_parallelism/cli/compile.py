@@ -31,16 +31,13 @@ def command(
 ) -> None:
     """Compile MODEL into OUT and print what it needs."""
     try:
-        from vp_converters import ConversionError, compile_model
+        from vp_converters import compile_model
     except ImportError as error:
         raise VpError(
             f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
         ) from None
-    try:
-        compiled = compile_model(model, out, name)
-        result = _check(compiled, check) if check else None
-    except ConversionError as error:
-        raise VpError(str(error)) from None
+    compiled = compile_model(model, out, name)
+    result = _check(compiled, check) if check else None
     if as_json:
         report = compiled.report()
         if result is not None:
