@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from variant_parallelism._native import ffi, lib
 
 from variant_parallelism.preprocess import input_lut, normalise, resize_crop, resize_crop_many
 
@@ -43,6 +44,41 @@ def test_resize_crop_equals_the_scalar_formula(data: st.DataObject) -> None:
     ]
     assert result.dtype == np.uint8
     assert result.tolist() == expected
+
+
+IDENTITY = np.arange(256, dtype=np.uint8).view(np.int8)
+
+
+def node_resize(image: np.ndarray, crop: int, margin: int, top: int, left: int) -> np.ndarray:
+    """The firmware's C, with a table that leaves pixels as they are."""
+    geometry = ffi.new("vp_resize *")
+    geometry.source_height, geometry.source_width, geometry.channels = image.shape
+    geometry.crop_height = geometry.crop_width = crop
+    geometry.margin, geometry.crop_top, geometry.crop_left = margin, top, left
+    result = np.empty((crop, crop, image.shape[2]), np.int8)
+    status = lib.vp_resize_rows(
+        geometry,
+        ffi.from_buffer("uint8_t[]", image),
+        ffi.from_buffer("int8_t[]", IDENTITY),
+        0,
+        crop,
+        ffi.from_buffer("int8_t[]", result, require_writable=True),
+    )
+    assert status == 0
+    return result.view(np.uint8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_resize_crop_equals_the_nodes_c(data: st.DataObject) -> None:
+    height, width, crop = (data.draw(st.integers(1, 90)) for _ in range(3))
+    margin = data.draw(st.integers(0, 12))
+    top, left = (data.draw(st.integers(0, margin)) for _ in range(2))
+    shape = (height, width, data.draw(st.sampled_from([1, 3])))
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    image = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    ours = resize_crop(image, crop + margin, crop, top, left)
+    assert np.array_equal(ours, node_resize(image, crop, margin, top, left))
 
 
 def test_same_size_is_the_identity() -> None:
