@@ -16,6 +16,7 @@ add_library(vp_board OBJECT ${board_sources})
 target_include_directories(vp_board PUBLIC "${board_dir}" "${core_dir}")
 target_compile_definitions(vp_board PUBLIC
   "VP_BOARD_NAME=\"${VP_BOARD_NAME}\"" VP_BOARD_CLOCK_HZ=${VP_BOARD_CLOCK_HZ}u
+  VP_BOARD_WATCHDOG_MS=${VP_BOARD_WATCHDOG_MS}u
   VP_BOARD_PROVISION_ADDRESS=${VP_BOARD_PROVISION_ADDRESS}u)
 target_link_libraries(vp_board PUBLIC vp_node)
 

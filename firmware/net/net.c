@@ -163,8 +163,5 @@ int vp_net_receive(vp_net *net, const uint8_t *frame, size_t size, uint64_t now_
             }
         }
     }
-    if (result == VP_NET_MALFORMED && net->malformed < 65535u) {
-        net->malformed++;
-    }
     return result;
 }

@@ -25,7 +25,8 @@ static int variant_ok(const vp_node_variant *variant)
 static int config_ok(const vp_node_config *config)
 {
     return config->port.send != NULL && config->port.now_us != NULL &&
-           config->port.next_boot != NULL && config->identity != NULL && config->board != NULL &&
+           config->port.next_boot != NULL && config->port.keep_gateway_boot != NULL &&
+           config->identity != NULL && config->board != NULL &&
            variant_ok(config->variant) && config->arena != NULL &&
            config->arena_size >= config->variant->model->arena_size && config->input != NULL &&
            config->input_capacity >= 1u &&
@@ -33,7 +34,7 @@ static int config_ok(const vp_node_config *config)
            config->chunk_map != NULL &&
            config->chunk_map_size >= VP_NODE_CHUNK_MAP_SIZE(config->input_capacity) &&
            config->links < 1u << VP_NODE_LINKS && config->reset_cause <= VP_RESET_FAULT &&
-           config->boot < BOOT_LIMIT;
+           config->boot < BOOT_LIMIT && config->gateway_boot < BOOT_LIMIT;
 }
 
 uint64_t vp_node_now(const vp_node *node)
@@ -49,6 +50,7 @@ int vp_node_init(vp_node *node, const vp_node_config *config)
     memset(node, 0, sizeof(*node));
     node->config = *config;
     node->boot = config->boot;
+    node->gateway_boot = config->gateway_boot;
     node->start_us = vp_node_now(node);
     node->hello_us = node->start_us;
     return VP_NODE_OK;
@@ -70,6 +72,7 @@ void vp_node_count_damaged(vp_node *node)
 static void start_afresh(vp_node *node, uint32_t gateway_boot)
 {
     node->gateway_boot = gateway_boot;
+    node->config.port.keep_gateway_boot(node->config.port.context, gateway_boot);
     node->input.state = INPUT_NONE;
     node->work.phase = WORK_NONE;
     node->has_latest = 0;

@@ -33,6 +33,7 @@ typedef struct bench {
     vp_provision identity;
     uint64_t now_us;
     uint32_t boots;
+    uint32_t kept_gateway_boot;
     sent_message sent[MAX_SENT];
     int sent_count;
     uint64_t counter;
@@ -92,6 +93,11 @@ static inline uint32_t bench_next_boot(void *context)
     return BOOT + ++((bench *)context)->boots;
 }
 
+static inline void bench_keep_gateway_boot(void *context, uint32_t boot)
+{
+    ((bench *)context)->kept_gateway_boot = boot;
+}
+
 static inline void bench_start(bench *b, int authenticated)
 {
     memset(b, 0, sizeof(*b));
@@ -106,7 +112,8 @@ static inline void bench_start(bench *b, int authenticated)
         .port = {.context = b,
                  .send = bench_send,
                  .now_us = bench_now,
-                 .next_boot = bench_next_boot},
+                 .next_boot = bench_next_boot,
+                 .keep_gateway_boot = bench_keep_gateway_boot},
         .variant = &variant,
         .identity = &b->identity,
         .arena = b->arena,

@@ -182,7 +182,7 @@ static void test_receives_udp(void)
     frame[20] = 0x20; /* the first of several fragments */
     seal_ip(frame);
     CHECK(receive(&net, frame, size, &datagram) == VP_NET_OK);
-    CHECK(net.malformed == 0u && sent_count == 0);
+    CHECK(sent_count == 0);
 }
 
 static void test_ip_options_are_skipped(void)
@@ -210,7 +210,6 @@ static void test_malformed(void)
     vp_net net;
     vp_net_datagram datagram;
     uint8_t frame[128] = {0};
-    uint16_t malformed = 0;
     start(&net);
     for (size_t i = 0; i < sizeof(edits) / sizeof(edits[0]); i++) {
         const size_t size = udp(frame, my_mac, my_address, "hi");
@@ -219,7 +218,6 @@ static void test_malformed(void)
             seal_ip(frame);
         }
         CHECK(receive(&net, frame, size, &datagram) == VP_NET_MALFORMED);
-        CHECK(net.malformed == ++malformed);
     }
     for (size_t size = 0; size < udp(frame, my_mac, my_address, "hi"); size++) {
         CHECK(receive(&net, frame, size, &datagram) == VP_NET_MALFORMED);

@@ -220,6 +220,7 @@ static void test_configuration_is_checked(void)
     REFUSED(port.send, NULL);
     REFUSED(port.now_us, NULL);
     REFUSED(port.next_boot, NULL);
+    REFUSED(port.keep_gateway_boot, NULL);
     REFUSED(identity, NULL);
     REFUSED(arena, NULL);
     REFUSED(arena_size, 63);
@@ -231,6 +232,7 @@ static void test_configuration_is_checked(void)
     REFUSED(links, 4);
     REFUSED(reset_cause, 5);
     REFUSED(boot, 1u << 24);
+    REFUSED(gateway_boot, 1u << 24);
     REFUSED(board, NULL);
     REFUSED(variant, NULL);
     bad.lut = NULL;

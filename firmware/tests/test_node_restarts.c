@@ -53,6 +53,36 @@ static void test_gateway_restarts_while_the_node_works(void)
     expect_nothing(&b);
 }
 
+/* What an older gateway boot sealed stays refused after the node's own reset; the present one's
+ * messages are taken again. */
+static void test_node_resets(void)
+{
+    bench b;
+    bench_start(&b, 1);
+    ask_report(&b, &large);
+    expect_sack(&b, 1, 0, 1, &(vp_sack_range){0, 4});
+    CHECK(b.kept_gateway_boot == 3u);
+    b.counter = (uint64_t)4 << VP_WIRE_SEQUENCE_BITS;
+    ask_report(&b, &large);
+    expect_sack(&b, 1, 0, 1, &(vp_sack_range){0, 4});
+    CHECK(b.kept_gateway_boot == 4u);
+
+    b.config.gateway_boot = b.kept_gateway_boot;
+    CHECK(vp_node_init(&b.node, &b.config) == VP_NODE_OK);
+    (void)vp_node_poll(&b.node);
+    b.sent_count = 0;
+    const uint64_t now = b.counter;
+    b.counter = ((uint64_t)4 << VP_WIRE_SEQUENCE_BITS) - 4u;
+    send_image(&b, &large);
+    bench_run(&b);
+    expect_nothing(&b);
+    CHECK(b.node.rejected == 4u);
+    b.counter = now;
+    send_image(&b, &large);
+    bench_run(&b);
+    expect_prediction(&b, &large);
+}
+
 /* Well-sealed nonsense: whatever it says, the node stays inside its buffers and answers the next
  * good request. */
 static void test_random_messages(void)
@@ -92,6 +122,7 @@ int main(void)
 {
     test_gateway_restarts();
     test_gateway_restarts_while_the_node_works();
+    test_node_resets();
     test_random_messages();
     CHECK_DONE();
 }

@@ -11,9 +11,21 @@
 #define FRAMES_PER_TURN 8
 #define SERIAL_READS_PER_TURN (VP_BOARD_SERIAL_RING / sizeof(((node_app *)0)->bytes))
 
+/* What one turn may wait for the serial line, all its messages together: far below the watchdog. What
+ * does not go out is lost, and asked for again. */
+#define SERIAL_PATIENCE_US 100000u
+
+/* What vp_node_init asks of an image, as far as the compiler can tell. */
 _Static_assert(VP_IMAGE_INPUT_CAPACITY >= 1u &&
                    VP_IMAGE_INPUT_CAPACITY <= 65536u * VP_WIRE_CHUNK_SIZE,
                "the input has more chunks than a chunk number can count");
+_Static_assert(VP_IMAGE_RESOLUTION >= 1u &&
+                   VP_IMAGE_RESOLUTION + VP_IMAGE_MARGIN <= VP_RESIZE_MAX_SIDE,
+               "the resized input is larger than the resize can make");
+_Static_assert(VP_IMAGE_CROP_TOP <= VP_IMAGE_MARGIN && VP_IMAGE_CROP_LEFT <= VP_IMAGE_MARGIN,
+               "the crop leaves the resized input");
+_Static_assert(VP_IMAGE_CHANNELS >= 1u && VP_IMAGE_CHANNELS <= 255u, "no such number of channels");
+_Static_assert(VP_IMAGE_CLASSES >= 1u && VP_IMAGE_CLASSES <= 65535u, "no such number of classes");
 _Static_assert(VP_NODE_MAX_MESSAGE <= VP_NET_MAX_PAYLOAD, "a message does not fit a datagram");
 
 typedef struct node_app {
@@ -21,6 +33,7 @@ typedef struct node_app {
     vp_node node;
     vp_net net;
     int has_net;
+    uint32_t serial_patience_us; /* What is left of it in this turn. */
     vp_deframer deframer;
     uint8_t bytes[256];
     uint8_t message[VP_WIRE_MAX_MESSAGE];
@@ -43,10 +56,33 @@ static uint64_t now_ms(void)
     return vp_board_now_us() / 1000u;
 }
 
+/* Stored before it is used. Where it cannot be, the counter still rises over resets. */
 static uint32_t next_boot(void *context)
 {
+    const node_app *self = context;
+    const uint32_t provisioned = self->identity.boot;
+    const uint32_t stored = vp_board_stored_boot() + 1u;
+    const uint32_t boot = vp_board_next_boot(stored > provisioned ? stored : provisioned);
+    (void)vp_board_store_boot(boot);
+    return boot;
+}
+
+static void keep_gateway_boot(void *context, uint32_t boot)
+{
     (void)context;
-    return vp_board_next_boot(0);
+    vp_board_keep_gateway_boot(boot);
+}
+
+static void write_serial(node_app *self, const uint8_t *data, size_t size)
+{
+    const uint64_t before = vp_board_now_us();
+    if (self->serial_patience_us == 0u) {
+        return;
+    }
+    vp_board_serial_write(data, size, self->serial_patience_us);
+    const uint64_t spent = vp_board_now_us() - before;
+    self->serial_patience_us -=
+        spent < self->serial_patience_us ? (uint32_t)spent : self->serial_patience_us;
 }
 
 static void send_message(void *context, enum vp_node_link link, const uint8_t *message, size_t size)
@@ -63,7 +99,7 @@ static void send_message(void *context, enum vp_node_link link, const uint8_t *m
     const int encoded = vp_cobs_encode(message, size, frame, sizeof(frame) - 1u);
     if (encoded > 0) {
         frame[encoded] = 0;
-        vp_board_serial_write(frame, (size_t)encoded + 1u);
+        write_serial(self, frame, (size_t)encoded + 1u);
     }
 }
 
@@ -106,8 +142,11 @@ static void receive_ethernet(node_app *self)
         if (size == 0u) {
             return;
         }
-        if (vp_net_receive(&self->net, self->frame, size, now_ms(), &datagram) == VP_NET_DATAGRAM) {
+        const int result = vp_net_receive(&self->net, self->frame, size, now_ms(), &datagram);
+        if (result == VP_NET_DATAGRAM) {
             vp_node_receive(&self->node, VP_NODE_UDP, datagram.data, datagram.size);
+        } else if (result == VP_NET_MALFORMED) {
+            vp_node_count_damaged(&self->node);
         }
     }
 }
@@ -126,13 +165,14 @@ static int start_net(node_app *self)
 
 static int start(node_app *self)
 {
-    if (vp_provision_unpack(vp_board_provision_block(), &self->identity) != VP_WIRE_OK) {
-        return 0;
-    }
     self->has_net = start_net(self);
     const vp_node_config config = {
         .port =
-            {.context = self, .send = send_message, .now_us = now_us, .next_boot = next_boot},
+            {.context = self,
+             .send = send_message,
+             .now_us = now_us,
+             .next_boot = next_boot,
+             .keep_gateway_boot = keep_gateway_boot},
         .variant = &vp_image_variant,
         .identity = &self->identity,
         .arena = arena,
@@ -144,24 +184,42 @@ static int start(node_app *self)
         .links = (uint8_t)(1u << VP_NODE_SERIAL | (self->has_net ? 1u << VP_NODE_UDP : 0u)),
         .reset_cause = vp_board_reset_cause(),
         .firmware = {VP_VERSION_MAJOR, VP_VERSION_MINOR, VP_VERSION_PATCH},
-        .boot = vp_board_next_boot(self->identity.boot),
+        .boot = next_boot(self),
+        .gateway_boot = vp_board_gateway_boot(),
         .board = VP_BOARD_NAME,
     };
     return vp_node_init(&self->node, &config) == VP_NODE_OK;
 }
 
+static void do_nothing(void)
+{
+    for (;;) {
+        vp_board_feed_watchdog();
+        vp_board_sleep();
+    }
+}
+
+/* For a person with a terminal. The zeros keep it apart from frames: a gateway drops it as garbage. */
+static void complain(void)
+{
+    static const uint8_t text[] = "\0vp: this image does not fit its model: build it again\r\n";
+    vp_board_serial_write(text, sizeof(text), SERIAL_PATIENCE_US);
+}
+
 int main(void)
 {
     vp_board_init();
+    /* Without a valid identity (never provisioned, or interrupted half-way) a board is nobody: it stays
+     * silent on every link until it is provisioned. */
+    if (vp_provision_unpack(vp_board_provision_block(), &app.identity) != VP_WIRE_OK) {
+        do_nothing();
+    }
     if (!start(&app)) {
-        /* Without a valid identity (never provisioned, or interrupted half-way) a board is nobody: it
-         * stays silent on every link until it is provisioned. */
-        for (;;) {
-            vp_board_feed_watchdog();
-            vp_board_sleep();
-        }
+        complain();
+        do_nothing();
     }
     for (;;) {
+        app.serial_patience_us = SERIAL_PATIENCE_US;
         receive_serial(&app);
         if (app.has_net) {
             receive_ethernet(&app);

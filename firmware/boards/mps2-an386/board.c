@@ -11,8 +11,11 @@
 #define WATCHDOG_RESET_AND_INTERRUPT 3u
 
 /* The first expiry raises the NMI, the second one, a tenth of a second later, resets the board. */
-#define WATCHDOG_CYCLES (2u * VP_BOARD_CLOCK_HZ)
+#define WATCHDOG_CYCLES (VP_BOARD_WATCHDOG_MS * (VP_BOARD_CLOCK_HZ / 1000u))
 #define WATCHDOG_LAST_CYCLES (VP_BOARD_CLOCK_HZ / 10u)
+
+_Static_assert((uint64_t)VP_BOARD_WATCHDOG_MS * (VP_BOARD_CLOCK_HZ / 1000u) <= 0xFFFFFFFFu,
+               "the watchdog's period does not fit its 32 bits");
 
 void vp_board_watchdog_barked(void);
 
@@ -24,7 +27,7 @@ static void start_watchdog(uint32_t cycles)
     WATCHDOG_LOCK = 0;
 }
 
-/* NMI: the main loop has hung for two seconds. Leaves the cause; the watchdog's own reset follows. */
+/* NMI: the main loop has hung for watchdog_ms. Leaves the cause; the watchdog's own reset follows. */
 void vp_board_watchdog_barked(void)
 {
     vp_core_record_cause(VP_RESET_WATCHDOG);
@@ -51,6 +54,18 @@ void vp_board_init(void)
 const uint8_t *vp_board_provision_block(void)
 {
     return (const uint8_t *)VP_BOARD_PROVISION_ADDRESS;
+}
+
+/* The board has RAM alone: the counter is the emulator's to raise. */
+uint32_t vp_board_stored_boot(void)
+{
+    return 0;
+}
+
+int vp_board_store_boot(uint32_t boot)
+{
+    (void)boot;
+    return 0;
 }
 
 static int input_waiting(void)

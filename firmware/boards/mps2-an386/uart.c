@@ -13,7 +13,6 @@
 #define INTERRUPT_RX 2u
 
 #define BAUD 115200u
-#define PATIENCE_US 100000u
 #define RING_MASK (VP_BOARD_SERIAL_RING - 1u)
 
 _Static_assert((VP_BOARD_SERIAL_RING & RING_MASK) == 0u, "the ring's size is not a power of two");
@@ -29,6 +28,7 @@ void vp_mps2_uart_start(void)
 {
     UART_DIVIDER = (VP_BOARD_CLOCK_HZ + BAUD / 2u) / BAUD;
     UART_CONTROL = CONTROL_TX_RX_RX_INTERRUPT;
+    (void)UART_DATA; /* QEMU looks for input after a reset only once somebody reads. */
     vp_core_enable_interrupt(VP_MPS2_UART_INTERRUPT);
 }
 
@@ -71,11 +71,12 @@ static int write_byte(uint8_t byte, uint64_t deadline_us)
     return 1;
 }
 
-void vp_board_serial_write(const uint8_t *data, size_t size)
+void vp_board_serial_write(const uint8_t *data, size_t size, uint32_t patience_us)
 {
-    const uint64_t deadline_us = vp_board_now_us() + PATIENCE_US;
-    /* Ends the frame that an earlier call could not finish, or it would swallow this one. */
-    if (cut_short && !write_byte(0, deadline_us)) {
+    const uint64_t deadline_us = vp_board_now_us() + patience_us;
+    /* Ends the frame that an earlier call could not finish, or it would swallow this one. Whoever
+     * still does not read is not waited for. */
+    if (cut_short && !write_byte(0, 0)) {
         return;
     }
     cut_short = 0;

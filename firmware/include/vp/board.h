@@ -28,8 +28,9 @@ uint64_t vp_board_now_us(void);
 /** Takes up to `capacity` received bytes. @return how many. */
 size_t vp_board_serial_read(uint8_t *out, size_t capacity);
 
-/** Sends bytes; gives up what the other side does not take in 100 ms. */
-void vp_board_serial_write(const uint8_t *data, size_t size);
+/** Sends bytes; gives up what the other side does not take within `patience_us`. While it still takes
+ *  nothing, later calls give up at once; the first one that it takes begins with a zero byte. */
+void vp_board_serial_write(const uint8_t *data, size_t size, uint32_t patience_us);
 
 /** Starts the Ethernet controller under an address. @return 0, or -1 if the board has none. */
 int vp_board_ethernet_start(const uint8_t mac[6]);
@@ -48,8 +49,24 @@ const uint8_t *vp_board_provision_block(void);
 uint8_t vp_board_reset_cause(void);
 
 /** A boot counter that is at least `least` and above every one that this function returned before,
- *  also before a reset. @return 24 bits. */
+ *  also before a reset, but not before a loss of power. @return 24 bits. */
 uint32_t vp_board_next_boot(uint32_t least);
+
+/** The last boot counter that vp_board_store_boot stored; 0 if there is none. */
+uint32_t vp_board_stored_boot(void);
+
+/** Stores a boot counter where it survives a loss of power, before the first message carries it: at
+ *  every boot and after every 65,536 messages. A write that is cut short must leave the old one or
+ *  the new one. @return 1, or 0 if the board has no memory of its own for it: after a loss of power
+ *  its counter then starts from the provisioning block again, and the gateway refuses the node until
+ *  whoever cut the power has raised the block's value. */
+int vp_board_store_boot(uint32_t boot);
+
+/** The gateway's boot counter that was kept last; 0 after a loss of power. */
+uint32_t vp_board_gateway_boot(void);
+
+/** Keeps the gateway's boot counter (24 bits) over a reset. */
+void vp_board_keep_gateway_boot(uint32_t boot);
 
 /** To be called once per turn of the main loop; without it the board resets. */
 void vp_board_feed_watchdog(void);

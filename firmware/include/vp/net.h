@@ -77,7 +77,6 @@ typedef struct vp_net {
     vp_net_neighbour neighbours[VP_NET_ARP_ENTRIES];
     vp_net_waiting waiting;
     uint16_t identification; /**< Of the next IPv4 header. */
-    uint16_t malformed;      /**< Frames dropped; stops at 65535. */
 } vp_net;
 
 /** @return VP_NET_OK or VP_NET_CONFIG. */

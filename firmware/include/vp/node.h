@@ -61,6 +61,8 @@ typedef struct vp_node_port {
     uint64_t (*now_us)(void *context);  /**< Microseconds since some fixed moment, never falling. */
     /** A boot counter above every one used before, for when the 16-bit sequence is exhausted. */
     uint32_t (*next_boot)(void *context);
+    /** Keeps the gateway's boot counter for the next reset: it has risen. */
+    void (*keep_gateway_boot)(void *context, uint32_t boot);
 } vp_node_port;
 
 /** The model of an image and how an input becomes its input; constant data that `vp build` writes. */
@@ -86,6 +88,7 @@ typedef struct vp_node_config {
     uint8_t reset_cause;           /**< enum vp_reset_cause. */
     uint8_t firmware[3];           /**< Version: major, minor, patch. */
     uint32_t boot;                 /**< Boot counter of this boot, 24 bits, above the last one. */
+    uint32_t gateway_boot;         /**< What keep_gateway_boot kept last, 24 bits; 0: nothing. */
     const char *board;             /**< Name; HELLO carries its first 16 characters. */
 } vp_node_config;
 
@@ -154,7 +157,7 @@ int vp_node_init(vp_node *node, const vp_node_config *config);
  *  is counted and dropped. Bounded by the resize of one whole input. */
 void vp_node_receive(vp_node *node, enum vp_node_link link, const uint8_t *message, size_t size);
 
-/** Counts a frame that did not even decode to a message. */
+/** Counts a frame that did not even decode to a message or hold a datagram. */
 void vp_node_count_damaged(vp_node *node);
 
 /** Says that bytes came in on a link: as long as they do, a chunk may be on its way, and its input

@@ -88,7 +88,7 @@ typedef struct vp_hello {
     uint8_t firmware[3];   /**< Major, minor, patch. */
     uint8_t reset_cause;   /**< enum vp_reset_cause. */
     uint32_t uptime_ms;
-    uint16_t damaged;      /**< Received messages dropped since boot; stops at 65535. */
+    uint16_t damaged;      /**< Messages and frames dropped since boot; stops at 65535. */
     uint16_t rejected;     /**< Forged, replayed or foreign ones; stops at 65535. */
     uint8_t board[VP_WIRE_BOARD_SIZE];
 } vp_hello;
@@ -124,7 +124,8 @@ typedef struct vp_entry {
 
 typedef struct vp_prediction {
     uint16_t request;
-    uint16_t time_quarter_ms; /**< Resize + inference + top-k, in 250 us; stops at 65535. */
+    uint16_t time_quarter_ms; /**< From the complete input to here, in 250 us, the wait
+                                   for an earlier input included; stops at 65535. */
     uint8_t k;                /**< 1 .. VP_WIRE_MAX_K. */
     vp_entry entries[VP_WIRE_MAX_K]; /**< Falling score; equal scores by rising index. */
 } vp_prediction;

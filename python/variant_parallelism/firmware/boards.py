@@ -19,7 +19,7 @@ class BoardInfo(BaseModel):
     """`board.toml`. CMake reads the same file, so it is flat: a key and a value a line.
 
     Sizes in bytes. `flash_size` ends before the provisioning block; `stack_size` is part of
-    `ram_size`.
+    `ram_size`. `watchdog_ms`: the main loop may hang that long before the board resets itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,6 +34,7 @@ class BoardInfo(BaseModel):
     ram_origin: Address
     ram_size: Bytes
     stack_size: Bytes
+    watchdog_ms: Annotated[int, Field(ge=100)]
     provision_address: Address
     transports: Annotated[list[Literal["serial", "udp"]], Field(min_length=1)]
     qemu_machine: str | None = None

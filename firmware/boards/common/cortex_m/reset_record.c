@@ -1,5 +1,5 @@
-/* What one run leaves for the next in RAM that start-up does not clear: why it ended, and the boot
- * counter. A power cycle destroys it, which its CRC shows. */
+/* What one run leaves for the next in RAM that start-up does not clear: why it ended, its boot counter
+ * and the gateway's. A power cycle destroys it, which its CRC shows. */
 #include "core.h"
 #include "vp/wire.h"
 
@@ -9,6 +9,7 @@
 typedef struct reset_record {
     uint32_t magic;
     uint32_t boot;
+    uint32_t gateway_boot;
     uint32_t cause;
     uint32_t crc;
 } reset_record;
@@ -34,6 +35,7 @@ void vp_core_read_reset_record(void)
     } else {
         record.magic = MAGIC;
         record.boot = 0;
+        record.gateway_boot = 0;
         reset_cause = VP_RESET_POWER;
     }
     /* Whoever resets the board without a word does so from outside. */
@@ -51,4 +53,15 @@ uint32_t vp_board_next_boot(uint32_t least)
     record.boot = (next > least ? next : least) & BOOT_MASK;
     record.crc = crc_of_record();
     return record.boot;
+}
+
+uint32_t vp_board_gateway_boot(void)
+{
+    return record.gateway_boot;
+}
+
+void vp_board_keep_gateway_boot(uint32_t boot)
+{
+    record.gateway_boot = boot & BOOT_MASK;
+    record.crc = crc_of_record();
 }
