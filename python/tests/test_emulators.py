@@ -23,7 +23,7 @@ from variant_parallelism.emulators import BoardConfig, launch_fleet
 from variant_parallelism.emulators import qemu as qemu_module
 from variant_parallelism.emulators.board import PortTakenError
 from variant_parallelism.emulators.boot_counter import STEP, BootCounters
-from variant_parallelism.emulators.fleet_file import write_fleet
+from variant_parallelism.emulators.fleet_file import temporary_fleet
 from variant_parallelism.emulators.ports import LOOPBACK, PortPool
 from variant_parallelism.emulators.qemu import QemuBoard, QemuEmulator
 from variant_parallelism.emulators.qmp import QmpClient, QmpError
@@ -277,8 +277,8 @@ def test_launched_fleet_has_endpoints_and_a_file_that_loads(
         serial, udp = running.fleet.nodes
         assert serial.serial == running.boards[1].serial_url and serial.udp is None
         assert udp.udp == running.boards[2].udp_endpoint and udp.serial is None
-        write_fleet(running.fleet, tmp_path / "work" / "run.toml")
-        loaded = load_fleet(tmp_path / "work" / "run.toml")
+        with temporary_fleet(running.fleet, tmp_path / "work" / "run.toml"):
+            loaded = load_fleet(tmp_path / "work" / "run.toml")
         assert loaded.key == key
         assert loaded.nodes == running.fleet.nodes
         assert loaded.table.gateway == running.fleet.table.gateway

@@ -36,32 +36,34 @@ def command(
 
     from variant_parallelism.cli.emulated import build_images, work_folder
     from variant_parallelism.emulators import launch_fleet
-    from variant_parallelism.emulators.fleet_file import key_file_of, write_fleet
+    from variant_parallelism.emulators.fleet_file import check_replaceable, temporary_fleet
     from variant_parallelism.fleet import load_fleet
 
     console = Console()
     loaded = load_fleet(fleet)
+    check_replaceable(out, loaded)
     images = build_images(loaded, console)
     folder = workdir or work_folder(loaded.table.name)
     signal.signal(signal.SIGTERM, _interrupt)
     key = loaded.key or _kept_key(folder / "fleet.key")
-    with launch_fleet(loaded, images, folder, key=key) as running:
-        write_fleet(running.fleet, out)
-        console.print(_table(running))
-        console.print(
-            f"\nIn another terminal:\n"
-            f"  vp classify {out} IMAGE...    ask the boards about images\n"
-            f"  vp gateway {out}              keep an aggregator running\n"
-            f"Ctrl-C here switches the boards off.",
-            highlight=False,
-        )
-        try:
+    try:
+        with (
+            launch_fleet(loaded, images, folder, key=key, keep_ports=True) as running,
+            temporary_fleet(running.fleet, out),
+        ):
+            console.print(_table(running))
+            console.print(
+                f"\nIn another terminal:\n"
+                f"  vp classify {out} IMAGE...    ask the boards about images\n"
+                f"  vp gateway {out}              keep a gateway running, "
+                f"with its API at http://{running.fleet.table.gateway.http}/v1/\n"
+                f"Ctrl-C here switches the boards off.",
+                highlight=False,
+                soft_wrap=True,
+            )
             _watch(running, console.print)
-        except KeyboardInterrupt:
-            console.print("\nboards are off")
-        finally:
-            out.unlink(missing_ok=True)
-            key_file_of(out).unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        console.print("\nboards are off")
 
 
 def _interrupt(signum: int, frame: object) -> None:

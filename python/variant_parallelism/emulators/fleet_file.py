@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +14,89 @@ from pydantic import BaseModel
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 
+MARK = "# Written by vp emulate, for as long as its boards run."
+"""The first line of every fleet file that temporary_fleet writes."""
+
 
 def key_file_of(path: Path) -> Path:
-    """Where write_fleet keeps the key of a fleet file."""
+    """Where temporary_fleet keeps the key of a fleet file."""
     return path.with_name(path.name + ".key")
 
 
-def write_fleet(fleet: Fleet, path: Path) -> None:
-    """Write `fleet` to `path`, and its key, if any, beside it with mode 600.
+def check_replaceable(path: Path, source: Fleet) -> None:
+    """VpError unless temporary_fleet may write `path` and its key file.
 
-    The manifest is named relative to the file, so both may move together. Whole or not at all;
-    VpError if the folder cannot be written to.
+    It may if neither exists or `path` begins with MARK: then both are left from an earlier run.
+    Never if one of them is a file of `source`.
     """
+    if not path.parent.is_dir():
+        raise VpError(f"cannot write {path}: no folder {path.parent}")
+    if path.is_dir():
+        raise VpError(f"cannot write {path}: it is a folder")
+    marked = _is_marked(path)
+    used = [source.path, source.manifest_path]
+    if source.table.key_file is not None:
+        used.append(source.path.parent / source.table.key_file)
+    for file in (path, key_file_of(path)):
+        if file.resolve() in [other.resolve() for other in used]:
+            raise VpError(f"{file} belongs to {source.path}: name another file with --out")
+        if os.path.lexists(file) and not marked:
+            raise VpError(
+                f"{file} exists and vp emulate did not write it: name another file with --out"
+            )
+
+
+@contextmanager
+def temporary_fleet(fleet: Fleet, path: Path) -> Iterator[None]:
+    """Write `fleet` to `path`, and its key, if any, beside it with mode 600; remove both at exit.
+
+    The manifest is named relative to the file, so both may move together. What others have changed
+    meanwhile stays. VpError if the folder cannot be written to.
+    """
+    contents = _contents(fleet, path)
+    written: dict[Path, tuple[int, int] | None] = {}
+    try:
+        for file, (text, mode) in contents.items():
+            _write(file, text, mode)
+            written[file] = _version(file)
+        yield
+    finally:
+        for file, version in written.items():
+            if _version(file) == version:
+                file.unlink(missing_ok=True)
+
+
+def _contents(fleet: Fleet, path: Path) -> dict[Path, tuple[str, int]]:
+    """Text and mode of each file."""
     folder = path.resolve().parent
     update: dict[str, Any] = {
         "manifest": os.path.relpath(fleet.manifest_path.resolve(), folder),
         "key_file": None,
     }
+    contents: dict[Path, tuple[str, int]] = {}
     if fleet.key is not None:
         key_path = key_file_of(path)
-        write_private(key_path, fleet.key.hex() + "\n")
+        contents[key_path] = (fleet.key.hex() + "\n", 0o600)
         update["key_file"] = key_path.name
-    _write(path, fleet_toml(fleet.table.model_copy(update=update)), 0o644)
+    text = fleet_toml(fleet.table.model_copy(update=update))
+    contents[path] = (f"{MARK}\n{text}", 0o644)
+    return contents
+
+
+def _is_marked(path: Path) -> bool:
+    try:
+        return path.read_bytes().startswith(MARK.encode() + b"\n")
+    except OSError:
+        return False
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Differs once the file has been written or replaced; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def write_private(path: Path, text: str) -> None:

@@ -77,6 +77,7 @@ def launch_fleet(
     emulator: str = "qemu",
     ports: PortPool | None = None,
     reply_ports: Mapping[int, int] | None = None,
+    keep_ports: bool = False,
 ) -> EmulatedFleet:
     """Boot the nodes that the fleet declares `emulated` and return them with their endpoints.
 
@@ -84,6 +85,7 @@ def launch_fleet(
     not None. `workdir` keeps the boot counters, the provisioning blocks (they hold keys: mode 600)
     and the emulator's messages; it is made if missing. `reply_ports` names, for single nodes, the
     UDP port on this machine that the node sends to instead of the gateway's (a link in between).
+    The gateway gets free ports, with `keep_ports` those of the fleet if they are free.
 
     Nodes with `serial` or `udp` are left as they are; if there are none, the gateway listens on the
     loopback interface alone. Raises VpError, with no board left running.
@@ -93,9 +95,7 @@ def launch_fleet(
     backend.check()
     pool = ports or PortPool()
     local_only = len(emulated) == len(fleet.nodes)
-    host = LOOPBACK if local_only else parse_endpoint(fleet.table.gateway.listen)[0]
-    gateway_port = pool.take()
-    gateway = GatewayTable(listen=f"{host}:{gateway_port}", http=f"{LOOPBACK}:{pool.take()}")
+    gateway, gateway_port = _gateway(fleet, pool, local_only, keep_ports)
     if key is not None:
         fleet = replace(fleet, key=key)
 
@@ -120,6 +120,28 @@ def launch_fleet(
     nodes = [_with_endpoint(node, running.boards.get(node.id)) for node in fleet.nodes]
     running.fleet = fleet.with_nodes(nodes, gateway)
     return running
+
+
+def _gateway(
+    fleet: Fleet, pool: PortPool, local_only: bool, keep_ports: bool
+) -> tuple[GatewayTable, int]:
+    """Where the gateway listens, and its UDP port."""
+    host, port = parse_endpoint(fleet.table.gateway.listen)
+    http_host, http_port = parse_endpoint(fleet.table.gateway.http)
+    if local_only:
+        host = LOOPBACK
+    if keep_ports:
+        port, http_port = pool.keep(port), pool.keep(http_port)
+    else:
+        http_host, port, http_port = LOOPBACK, pool.take(), pool.take()
+    table = GatewayTable(
+        listen=f"{_bracketed(host)}:{port}", http=f"{_bracketed(http_host)}:{http_port}"
+    )
+    return table, port
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _emulated_nodes(fleet: Fleet, backend: Emulator) -> list[NodeTable]:

@@ -31,6 +31,13 @@ class PortPool:
                 return port
         raise VpError(f"no free port found in {_RANGE.start}..{_RANGE.stop - 1}")
 
+    def keep(self, port: int) -> int:
+        """`port` if it is free, or else another."""
+        if port == 0 or port in self._given or not _is_free(port):
+            return self.take()
+        self._given.add(port)
+        return port
+
 
 def _is_free(port: int) -> bool:
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
