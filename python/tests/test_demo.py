@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,159 +12,28 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from simulated_demo import (
+    NODES,
+    FakeBoard,
+    FakeGateway,
+    Reference,
+    Silent,
+    images_and_labels,
+    make_fleet,
+    make_summary,
+    run,
+)
 from variant_parallelism.demo import scenario as scenario_module
 from variant_parallelism.demo.picture import draw, fit
-from variant_parallelism.demo.plan import Plan, make_plan
+from variant_parallelism.demo.plan import make_plan
 from variant_parallelism.demo.report import render
-from variant_parallelism.demo.run import check_fleet, load_images
-from variant_parallelism.demo.scenario import Entries, Recording, Scenario, Shot
+from variant_parallelism.demo.run import HostReference, check_fleet, load_images
+from variant_parallelism.demo.scenario import Scenario
 from variant_parallelism.demo.summary import Summary, summarise
 from variant_parallelism.demo.view import LiveView, PlainView
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet, FleetTable
-from variant_parallelism.gateway import Answer, Counters, NodeStatus, Vote
-from variant_parallelism.manifest import Manifest
-from variant_parallelism.wire import Hello, ResetCause
-
-CLASSES = ["cat", "dog", "eel"]
-NODES = (1, 2, 3)
-
-
-def make_fleet(**of_nodes: object) -> Fleet:
-    variants = [
-        dict(
-            name=f"v{node}", file=f"v{node}.tflite", hash="00" * 8, resolution=8 * node, width=1.0,
-            margin=0, crop_top=0, crop_left=0, last_conv=64, parameters=1, macs=1, float_top1=0.5,
-            float_top5=1, int8_top1=0.5, int8_top5=1, weight=node / 3, seed=1, epochs=1,
-        )
-        for node in NODES
-    ]  # fmt: skip
-    manifest = Manifest.model_validate(
-        dict(
-            schema=1, name="toy", family="vp", dataset=dict(name="toy", train=1, test=8),
-            classes=CLASSES, input=dict(height=8, width=8, channels=1), aggregation={},
-            recipe={}, seed=1, variants=variants,
-            ensemble=dict(float_top1_full=1, int8_top1_full=1, int8_top1_k2=1),
-        )
-    )  # fmt: skip
-    endpoint = of_nodes or dict(emulated="serial")
-    nodes = [dict(id=node, variant=f"v{node}", board="b", **endpoint) for node in NODES]
-    table = FleetTable.model_validate(dict(name="toy", id=1, manifest="manifest.json", nodes=nodes))
-    return Fleet(Path("toy/fleet.toml"), table, manifest, Path("toy/manifest.json"), None)
-
-
-def images_and_labels(count: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    labels = np.arange(count, dtype=np.int64) % len(CLASSES)
-    images = np.zeros((count, 8, 8, 1), np.uint8)
-    images[:, 0, 0, 0] = labels
-    return images, labels
-
-
-HELLO = Hello("00" * 8, 3, 8, 8, 1, 64, (0, 1, 0), ResetCause.POWER, 5, 0, 0, "b")
-
-
-class FakeBoard:
-    """A board that is on or off, and the node's word for it."""
-
-    def __init__(self, node: int) -> None:
-        self.node = node
-        self.running = True
-        self.hello = HELLO
-        self.comes_back = True
-        self.kills = 0
-
-    def kill(self) -> None:
-        self.running = False
-        self.kills += 1
-
-    def start(self) -> None:
-        self.running = True
-        if self.comes_back:
-            self.hello = replace(HELLO, uptime_ms=self.hello.uptime_ms + 1)
-
-
-class FakeGateway:
-    """Answers with what is right, but for the nodes in `wrong`; node 1 alone answers dog."""
-
-    def __init__(self, boards: dict[int, FakeBoard], lose: frozenset[int] = frozenset()) -> None:
-        self.boards = boards
-        self.lose = lose
-        self.asked = 0
-
-    def nodes(self) -> list[NodeStatus]:
-        return [
-            NodeStatus(
-                id=node, variant=f"v{node}", board="b", transport="serial", address="",
-                state="up" if board.running else "dead", reason="", hello=board.hello,
-                counters=Counters(),
-            )
-            for node, board in self.boards.items()
-        ]  # fmt: skip
-
-    async def classify(self, image: np.ndarray) -> Answer:
-        self.asked += 1
-        alive = [node for node, board in self.boards.items() if board.running]
-        await asyncio.sleep(0)
-        label = int(image[0, 0, 0])
-        lost = self.asked in self.lose
-        votes = tuple(
-            Vote(node, f"v{node}", vote_for(node, label), 2.0 * node, 1.0, 20 + node)
-            for node in alive
-            if not lost
-        )
-        chosen = votes[-1].entries[0][0] if votes else None
-        return Answer(
-            request=self.asked, class_index=chosen,
-            class_name=None if chosen is None else CLASSES[chosen],
-            score=None if chosen is None else 0.75, scores=np.zeros(3), votes=votes,
-            missing=(), errors={}, latency_ms=float(self.asked),
-        )  # fmt: skip
-
-
-def vote_for(node: int, label: int) -> Entries:
-    return ((1, 100), (0, -100)) if node == 1 else ((label, 90), (2, -90))
-
-
-class Reference:
-    """What the host would compute; node 3 disagrees with it on image 4."""
-
-    def entries(self, variant: str, index: int) -> Entries:
-        node = int(variant[1:])
-        entries = vote_for(node, index % len(CLASSES))
-        return ((0, 1),) if (node, index) == (3, 4) else entries
-
-
-class Silent:
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.events: list[str] = []
-        self.shots: list[Shot] = []
-
-    def phase(self, title: str, images: int) -> None:
-        self.phases.append(title)
-
-    def shot(self, shot: Shot, nodes: Sequence[NodeStatus]) -> None:
-        self.shots.append(shot)
-
-    def event(self, text: str) -> None:
-        self.events.append(text)
-
-
-def run(
-    *, lose: frozenset[int] = frozenset(), reference: Reference | None = None, stuck: int = 0
-) -> tuple[Recording, Plan, Silent, dict[int, FakeBoard]]:
-    boards = {node: FakeBoard(node) for node in NODES}
-    if stuck:
-        boards[stuck].comes_back = False
-    plan = make_plan(*images_and_labels(), NODES, 100, seed=1)
-    view = Silent()
-    gateway = FakeGateway(boards, lose)
-    scenario = Scenario(gateway, boards, plan, view, reference)  # type: ignore[arg-type]
-    return asyncio.run(scenario.run()), plan, view, boards
-
-
-def make_summary(recording: Recording, plan: Plan, *, compared: bool = False) -> Summary:
-    return summarise(recording, make_fleet(serial="socket://x:1"), plan, compared=compared)
+from variant_parallelism.fleet import load_fleet
+from variant_parallelism.gateway import Answer
 
 
 def test_plan_is_decided_by_its_seed_and_leaves_one_board() -> None:
@@ -223,6 +91,10 @@ def test_lost_answers_and_missing_boards_are_problems(monkeypatch: pytest.Monkey
     assert summary.problems == (
         "2 answers were lost while a board was alive",
         f"node {stuck} did not come back",
+        *(
+            f"node {node.node} ran but 2 of its {node.asked} votes are missing"
+            for node in summary.nodes
+        ),
     )
     assert any("did not come back" in event for event in view.events)
 
@@ -246,6 +118,67 @@ def test_board_that_ends_by_itself_is_a_problem() -> None:
         f"the emulator of node {plan.deaths[1]} ended by itself",
     )
     assert boards[last].kills == 0
+
+
+def test_votes_that_running_boards_owe_are_counted_and_one_may_be_late() -> None:
+    recording, plan, _, _ = run()
+    (last,) = set(NODES) - set(plan.deaths)
+    good = make_summary(recording, plan)
+    steps = (len(plan.deaths) + 1) * len(plan.each)
+    assert next(node.asked for node in good.nodes if node.node == last) == 8 + steps
+    assert good.votes_asked == sum(node.asked for node in good.nodes)
+    assert good.votes_missing == 0 and good.problems == ()
+    assert f"votes missing      0 of {good.votes_asked} from running boards" in shown(good)
+    recording, plan, _, _ = run(mute={2: [3]})
+    late = make_summary(recording, plan)
+    assert late.votes_missing == 1 and late.problems == ()
+    assert "votes missing      1 of" in shown(late)
+    assert json.loads(json.dumps(late.as_json()))["nodes"][1]["votes_missing"] == 1
+
+
+@pytest.mark.parametrize("phase", ["all", "survivors", "return"])
+def test_board_that_runs_but_does_not_vote_is_a_problem(phase: str) -> None:
+    recording, plan, _, _ = run()
+    (last,) = set(NODES) - set(plan.deaths)
+    requests = [i for i, shot in enumerate(recording.shots, start=1) if shot.phase == phase]
+    recording, plan, _, _ = run(mute={last: requests})
+    asked = 8 + (len(plan.deaths) + 1) * len(plan.each)
+    problems = make_summary(recording, plan).problems
+    assert f"node {last} ran but {len(requests)} of its {asked} votes are missing" in problems
+
+
+def test_accuracy_that_is_not_the_manifests_is_a_problem_on_the_whole_split() -> None:
+    recording, plan, _, _ = run()
+    assert plan.whole_split
+    fleet = make_fleet(serial="socket://x:1")
+    assert summarise(recording, fleet, plan, compared=False).problems == ()
+    first = fleet.manifest.variants[0].model_copy(update={"int8_top1": 0.5})
+    ensemble = fleet.manifest.ensemble.model_copy(update={"int8_top1_k2": 0.875})
+    update = {"variants": [first, *fleet.manifest.variants[1:]], "ensemble": ensemble}
+    other = replace(fleet, manifest=fleet.manifest.model_copy(update=update))
+    found = summarise(recording, other, plan, compared=False)
+    assert found.problems == (
+        "node 1 is right on 37.50 % of the test split, but on 50.00 % by the manifest",
+        "the ensemble is right on 100.00 % of the test split, but on 87.50 % by the manifest",
+    )
+    part = replace(plan, whole_split=False)
+    assert summarise(recording, other, part, compared=False).problems == ()
+    deeper = replace(other, table=other.table.model_copy(update={"k": 3}))
+    found = summarise(recording, deeper, plan, compared=False)
+    assert found.manifest_int8_top1_k2 is None and len(found.problems) == 1
+    recording, plan, _, _ = run(mute={1: [1]})
+    assert summarise(recording, other, plan, compared=False).problems == ()
+
+
+def test_demo_without_a_host_compiler_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fleet = load_fleet(Path(__file__).parents[2] / "models" / "digits" / "fleet.toml")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    reference = HostReference(fleet, np.zeros((1, 8, 8, 1), np.uint8))
+    with pytest.raises(VpError, match="C compiler 'no-such-compiler' not found: apt install gcc"):
+        reference.entries("d8", 0)
 
 
 def shown(summary: Summary) -> str:

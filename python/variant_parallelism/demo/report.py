@@ -48,7 +48,9 @@ def _variants(summary: Summary) -> Table:
             *expected,
             f"{node.answer_bytes:.1f}",
         )
-    expected = (f"{100 * summary.manifest_int8_top1_k2:.2f} %",) if summary.whole_split else ()
+    top1_k2 = summary.manifest_int8_top1_k2
+    known = "-" if top1_k2 is None else f"{100 * top1_k2:.2f} %"
+    expected = (known,) if summary.whole_split else ()
     table.add_section()
     table.add_row(
         "", "ensemble", "", "", str(summary.ensemble), *expected, f"{summary.answer_bytes:.1f}",
@@ -73,6 +75,12 @@ def _facts(summary: Summary) -> Table:
         "answers lost",
         Text(f"{summary.lost} of {summary.images:,}", style=lost_style)
         + Text(f", {summary.deaths} boards killed with an image on its way", style="default"),
+    )
+    missing_style = "green" if summary.votes_missing == 0 else "bold red"
+    table.add_row(
+        "votes missing",
+        Text(f"{summary.votes_missing:,} of {summary.votes_asked:,}", style=missing_style)
+        + Text(" from running boards", style="default"),
     )
     if summary.votes_compared:
         equal = summary.votes_compared - summary.votes_differing

@@ -11,6 +11,9 @@ from variant_parallelism.demo.plan import Plan
 from variant_parallelism.demo.scenario import Recording, Rejoin, Shot
 from variant_parallelism.fleet import Fleet
 
+_MISSING_SHARE = 0.01
+"""Votes that a running node may miss: a busy host makes some late."""
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -23,13 +26,21 @@ class Accuracy:
     def fraction(self) -> float:
         return self.correct / self.images if self.images else 0.0
 
+    def equals(self, fraction: float) -> bool:
+        """Whether `fraction` of the images is the same number of images."""
+        return abs(self.correct - fraction * self.images) < 0.5
+
     def __str__(self) -> str:
         return f"{100 * self.fraction:.2f} %" if self.images else "-"
 
 
 @dataclass(frozen=True)
 class NodeSummary:
-    """One node's own top-1 answers while all boards were up; bytes of one answer on its wire."""
+    """One node's own top-1 answers while all boards were up; bytes of one answer on its wire.
+
+    `missing` of the `asked` images, those that were sent while it ran and no board died, have no
+    vote of it.
+    """
 
     node: int
     variant: str
@@ -38,6 +49,8 @@ class NodeSummary:
     accuracy: Accuracy
     manifest_int8_top1: float
     answer_bytes: float
+    asked: int
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,8 @@ class Summary:
     """Everything that the demo measured. `problems` is empty if the run is good.
 
     With `whole_split` all of the manifest's test images were streamed, so that accuracies must
-    equal the manifest's.
+    equal the manifest's. `manifest_int8_top1_k2` is None if the fleet is not the ensemble that the
+    manifest measured: all variants once, k = 2.
     """
 
     fleet: str
@@ -62,7 +76,7 @@ class Summary:
     images: int
     ensemble: Accuracy
     whole_split: bool
-    manifest_int8_top1_k2: float
+    manifest_int8_top1_k2: float | None
     nodes: tuple[NodeSummary, ...]
     survivors: tuple[SurvivorsSummary, ...]
     deaths: int
@@ -75,6 +89,16 @@ class Summary:
     latency_death_ms: float
     duration_s: float
     problems: tuple[str, ...] = field(default=())
+
+    @property
+    def votes_asked(self) -> int:
+        """Votes that nodes owed: one an image and running node, but for the images at deaths."""
+        return sum(node.asked for node in self.nodes)
+
+    @property
+    def votes_missing(self) -> int:
+        """Those of them that did not come before the deadline."""
+        return sum(node.missing for node in self.nodes)
 
     @property
     def answer_bytes(self) -> float:
@@ -99,6 +123,8 @@ class Summary:
                     **_accuracy_json(node.accuracy),
                     "manifest_int8_top1": node.manifest_int8_top1,
                     "answer_bytes": node.answer_bytes,
+                    "votes_asked": node.asked,
+                    "votes_missing": node.missing,
                 }
                 for node in self.nodes
             ],
@@ -136,14 +162,20 @@ def summarise(recording: Recording, fleet: Fleet, plan: Plan, *, compared: bool)
     votes = sum(len(shot.answer.votes) for shot in shots)
     differing = sum(len(shot.differing) for shot in shots)
     lost = sum(shot.lost for shot in shots)
+    nodes = tuple(_node_summaries(shots, fleet))
+    whole_split = plan.whole_split and len(plan.first) == fleet.manifest.dataset.test
+    ensemble, expected = _accuracy(first), _manifest_ensemble(fleet)
+    problems = [*_problems(lost, differing, recording), *_missing_votes(nodes)]
+    if whole_split:
+        problems += _other_accuracies(nodes, ensemble, expected)
     return Summary(
         fleet=fleet.table.name,
         k=fleet.table.k,
         images=len(shots),
-        ensemble=_accuracy(first),
-        whole_split=plan.whole_split and len(plan.first) == fleet.manifest.dataset.test,
-        manifest_int8_top1_k2=fleet.manifest.ensemble.int8_top1_k2,
-        nodes=tuple(_node_summaries(first, fleet)),
+        ensemble=ensemble,
+        whole_split=whole_split,
+        manifest_int8_top1_k2=expected,
+        nodes=nodes,
         survivors=tuple(_by_survivors(shots)),
         deaths=len(deaths),
         rejoins=tuple(recording.rejoins),
@@ -154,7 +186,7 @@ def summarise(recording: Recording, fleet: Fleet, plan: Plan, *, compared: bool)
         latency_p95_ms=_quantile(latencies, 0.95),
         latency_death_ms=max(deaths, default=0.0),
         duration_s=recording.duration_s,
-        problems=tuple(_problems(lost, differing, recording)),
+        problems=tuple(problems),
     )
 
 
@@ -170,15 +202,52 @@ def _problems(lost: int, differing: int, recording: Recording) -> Iterable[str]:
             yield f"node {back.node} did not come back"
 
 
+def _missing_votes(nodes: Sequence[NodeSummary]) -> Iterable[str]:
+    for node in nodes:
+        if node.missing > max(1, _MISSING_SHARE * node.asked):
+            yield f"node {node.node} ran but {node.missing} of its {node.asked} votes are missing"
+
+
+def _other_accuracies(
+    nodes: Sequence[NodeSummary], ensemble: Accuracy, expected: float | None
+) -> Iterable[str]:
+    """What differs from the manifest, of all that has every vote, on its whole test split."""
+    complete = [node for node in nodes if node.accuracy.images == ensemble.images]
+    for node in complete:
+        if not node.accuracy.equals(node.manifest_int8_top1):
+            yield (
+                f"node {node.node} is right on {node.accuracy} of the test split, "
+                f"but on {100 * node.manifest_int8_top1:.2f} % by the manifest"
+            )
+    if expected is not None and len(complete) == len(nodes) and not ensemble.equals(expected):
+        yield (
+            f"the ensemble is right on {ensemble} of the test split, "
+            f"but on {100 * expected:.2f} % by the manifest"
+        )
+
+
+def _manifest_ensemble(fleet: Fleet) -> float | None:
+    manifest = fleet.manifest
+    same = (
+        fleet.table.k == 2
+        and fleet.aggregation == manifest.aggregation.method
+        and sorted(node.variant for node in fleet.nodes)
+        == sorted(variant.name for variant in manifest.variants)
+    )
+    return manifest.ensemble.int8_top1_k2 if same else None
+
+
 def _accuracy(shots: Sequence[Shot]) -> Accuracy:
     return Accuracy(sum(shot.correct for shot in shots), len(shots))
 
 
 def _node_summaries(shots: Sequence[Shot], fleet: Fleet) -> Iterable[NodeSummary]:
+    first = [shot for shot in shots if shot.phase == "all"]
     for node in fleet.nodes:
+        asked = [shot for shot in shots if shot.phase != "death" and node.id in shot.boards]
         votes = [
             (vote, shot.sample.label)
-            for shot in shots
+            for shot in first
             for vote in shot.answer.votes
             if vote.node == node.id
         ]
@@ -191,6 +260,8 @@ def _node_summaries(shots: Sequence[Shot], fleet: Fleet) -> Iterable[NodeSummary
             accuracy=Accuracy(correct, len(votes)),
             manifest_int8_top1=fleet.variant_of(node).int8_top1,
             answer_bytes=statistics.fmean([v.wire_bytes for v, _ in votes]) if votes else 0.0,
+            asked=len(asked),
+            missing=sum(all(vote.node != node.id for vote in shot.answer.votes) for shot in asked),
         )
 
 
