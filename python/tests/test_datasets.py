@@ -148,7 +148,7 @@ def test_datasets_do_not_import_keras() -> None:
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "insects", SPLIT_TREE | {"train/bee/1.png": b"not a picture"})
-    with pytest.raises(VpError, match=r"cannot read image .*train/bee/1\.png: not an image"):
+    with pytest.raises(VpError, match=r"image .*train/bee/1\.png is not an image"):
         load_dataset(root)
 
 
@@ -157,8 +157,31 @@ def test_a_truncated_image_is_named(tmp_path: Path) -> None:
     root = write_folder(
         tmp_path / "insects", SPLIT_TREE | {"train/bee/1.png": whole[: len(whole) // 2]}
     )
-    with pytest.raises(VpError, match=r"cannot read image .*train/bee/1\.png"):
+    with pytest.raises(VpError, match=r"image .*train/bee/1\.png is damaged: "):
         load_dataset(root)
+
+
+@pytest.mark.parametrize("image_size", [None, 4])
+def test_an_image_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, image_size: int | None
+) -> None:
+    stream = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(stream, "PNG")
+    root = write_folder(tmp_path / "insects", SPLIT_TREE | {"train/ant/0.png": stream.getvalue()})
+    with pytest.raises(VpError, match=r"ant/0\.png has 20000 x 20000 pixels: shrink it to at most"):
+        load_dataset(root, image_size=image_size)
+
+
+def test_an_encrypted_archive_is_named(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "insects.zip", SPLIT_TREE)
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        at = -1
+        while (at := data.find(signature, at + 1)) >= 0:
+            data[at + flags] |= 1
+    path.write_bytes(data)
+    with pytest.raises(VpError, match=r"cannot read image .*\.png: .*encrypted"):
+        load_dataset(path)
 
 
 @pytest.mark.parametrize(

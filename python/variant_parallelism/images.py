@@ -1,13 +1,14 @@
-"""PNG and JPEG files -> the fleet's input."""
+"""Image files -> pixels, the same for training data and for images to classify."""
 
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.manifest import InputInfo
@@ -15,8 +16,27 @@ from variant_parallelism.manifest import InputInfo
 MAX_PIXELS = 50_000_000
 """Larger images are refused before they are decoded."""
 
+FORMATS = ("PNG", "JPEG")
+"""What may be classified; training data may be anything that Pillow reads."""
+
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# MAX_PIXELS takes the place of Pillow's own limit, which warns on stderr or reads as damage. Its
+# warnings about metadata say nothing about the pixels.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_image(path: Path, wanted: InputInfo) -> NDArray[np.uint8]:
@@ -25,38 +45,95 @@ def read_image(path: Path, wanted: InputInfo) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise VpError(f"cannot read image {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise VpError(f"cannot read image {str(path)!r}: {error}") from None
     return decode_image(data, wanted, f"image {path}")
 
 
 def decode_image(data: bytes, wanted: InputInfo, name: str = "image") -> NDArray[np.uint8]:
-    """An encoded PNG or JPEG as uint8 (height, width, channels) of `wanted`.
+    """An encoded PNG or JPEG as uint8 (height, width, channels) of `wanted`; see `decode_pixels`.
 
-    Turned upright by its EXIF orientation, converted to grey or RGB by the number of channels,
-    and resized (bilinear) if its size differs. VpError names it by `name`.
+    VpError names it by `name`.
     """
+    size = (wanted.width, wanted.height)
+    return decode_pixels(data, wanted.channels, size, name, formats=FORMATS)
+
+
+def decode_pixels(
+    data: bytes,
+    channels: int,
+    size: tuple[int, int] | None,
+    name: str,
+    *,
+    formats: tuple[str, ...] | None = None,
+) -> NDArray[np.uint8]:
+    """An encoded image as uint8 (height, width, channels).
+
+    In this order: turned upright by its EXIF orientation; 16 bits scaled to 8; converted to grey
+    (1 channel), grey with alpha (2), RGB (3) or RGBA (4), where an alpha channel that is not wanted
+    is dropped and the stored colours stay; if its size is not `size` (width, height), the largest
+    centred part of that aspect ratio is resized to it (bilinear, antialiased). Without a `size` it
+    keeps its own.
+
+    `formats` are Pillow's names of those accepted, None for all. VpError begins with `name`.
+    """
+    image = _load(data, name, formats)
+    pixels = _to_mode(_upright(image), _MODES[channels])
+    if size is not None and pixels.size != size:
+        part = pixels.crop(_centred(pixels.size, size))
+        pixels = part.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(pixels, np.uint8).reshape(pixels.height, pixels.width, channels)
+
+
+def _load(data: bytes, name: str, formats: tuple[str, ...] | None) -> Image.Image:
+    """The decoded image. Pillow's parsers raise whatever damaged bytes lead them to."""
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise VpError(
-                    f"{name} has {image.width} x {image.height} pixels: "
-                    f"shrink it to at most {MAX_PIXELS // 1_000_000} million"
-                )
-            pixels = _to_8_bits(ImageOps.exif_transpose(image)).convert(_MODES[wanted.channels])
+        image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
             raise VpError(f"{name} is damaged: its header cannot be read") from None
-        raise VpError(f"{name} is neither PNG nor JPEG") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VpError(f"{name} is damaged: {' '.join(str(error).split())}") from None
-    size = (wanted.width, wanted.height)
-    if pixels.size != size:
-        pixels = pixels.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(pixels, np.uint8).reshape(wanted.height, wanted.width, wanted.channels)
+        what = "not an image" if formats is None else f"neither {' nor '.join(formats)}"
+        raise VpError(f"{name} is {what}") from None
+    except Exception as error:
+        raise VpError(f"{name} is damaged: {_one_line(error)}") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise VpError(
+            f"{name} has {image.width} x {image.height} pixels: "
+            f"shrink it to at most {MAX_PIXELS // 1_000_000} million"
+        )
+    try:
+        image.load()
+    except Exception as error:
+        raise VpError(f"{name} is damaged: {_one_line(error)}") from None
+    return image
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits; Pillow's own conversion would clip it."""
-    if not image.mode.startswith("I"):
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned by its EXIF orientation; as it is where the EXIF block is damaged."""
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    except Exception:
         return image
-    wide = np.asarray(image, np.int64)
-    return Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8), "L")
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Converted to 8 bits of `mode`; Pillow's own conversion would clip 16-bit grey to white."""
+    if image.mode.startswith("I"):
+        wide = np.asarray(image, np.int64)
+        image = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    return image.convert(mode)
+
+
+def _centred(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the largest centred part with the target's aspect ratio."""
+    width = min(source[0], max(1, source[1] * target[0] // target[1]))
+    height = min(source[1], max(1, source[0] * target[1] // target[0]))
+    left, top = (source[0] - width) // 2, (source[1] - height) // 2
+    return left, top, left + width, top + height
