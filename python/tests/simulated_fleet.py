@@ -20,6 +20,7 @@ from fleet_factory import FLEET_ID
 from variant_parallelism import wire
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway import Answer, Answered, Core, Event
+from variant_parallelism.gateway.requests import is_newer
 from variant_parallelism.keys import group_key, node_key
 
 HELLO_S = 1.0
@@ -82,9 +83,16 @@ class SimulatedNode:
         self.started = self.world.now
         self.life = next(self.world.ids)
         self.replay = wire.ReplayWindow()
+        self.rejected = 0
+        self._start_afresh(0)
+        self._heartbeat(self.life)
+
+    def _start_afresh(self, gateway_boot: int) -> None:
+        """The gateway counts anew: its requests of before are forgotten."""
+        self.gateway_boot = gateway_boot
+        self.latest: int | None = None
         self.incoming: dict[int, _Incoming] = {}
         self.answers: dict[int, Entries] = {}
-        self._heartbeat(self.life)
 
     def reboot(self) -> None:
         self.alive = True
@@ -117,7 +125,7 @@ class SimulatedNode:
             wire.ResetCause.POWER,
             uptime,
             0,
-            0,
+            self.rejected,
             "mps2-an386",
         )
 
@@ -136,12 +144,23 @@ class SimulatedNode:
             return
         if not self.replay.accept(header.counter):
             self.dropped += 1
-        elif isinstance(body, wire.Discover):
+            self.rejected += 1
+            return
+        if header.boot > self.gateway_boot:
+            self._start_afresh(header.boot)
+        if isinstance(body, wire.Discover):
             self.send(self.hello())
         elif isinstance(body, wire.Input):
             self._chunk(body)
 
     def _chunk(self, body: wire.Input) -> None:
+        newer = self.latest is None or is_newer(body.request, self.latest)
+        if newer:
+            self.latest = body.request
+        elif body.request not in self.incoming:
+            if body.report:
+                self.send(wire.NodeError(body.request, wire.ErrorCode.SUPERSEDED))
+            return
         size = body.height * body.width * body.channels
         fresh = _Incoming(-(-size // wire.CHUNK_SIZE), body)
         image = self.incoming.setdefault(body.request, fresh)
@@ -172,7 +191,8 @@ class SimulatedNode:
         self.send(wire.Sack(image.first.request, len(image.chunks), image.missing()))
 
     def _answer(self, life: int, image: _Incoming) -> None:
-        if self.alive and life == self.life:
+        known = self.incoming.get(image.first.request) is image
+        if self.alive and life == self.life and known:
             request, k = image.first.request, image.first.k
             self.answers[request] = entries_of(self.id, image.image(), k, self.classes)
             self._predict(request)
@@ -319,3 +339,14 @@ class World:
                     return answer
             if not self.step(limit):
                 raise AssertionError(f"request {request} never ended")
+
+
+def ready(world: World) -> World:
+    """The same world once every node of it is up."""
+    world.settle()
+    assert set(states(world).values()) == {"up"}
+    return world
+
+
+def states(world: World) -> dict[int, str]:
+    return {node.id: node.state for node in world.core.nodes.values()}

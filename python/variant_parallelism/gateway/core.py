@@ -18,7 +18,8 @@ from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.dispatch import Transfer
 from variant_parallelism.gateway.inbound import Inbound, stale_warning
 from variant_parallelism.gateway.outbound import Outbound
-from variant_parallelism.gateway.requests import Request, RequestBook, conclude
+from variant_parallelism.gateway.recovery import BootRecovery, silence_warning
+from variant_parallelism.gateway.requests import Request, RequestBook, conclude, is_newer
 from variant_parallelism.gateway.roster import SILENT_PERIODS, Node, make_nodes, objection
 from variant_parallelism.gateway.types import (
     Answered,
@@ -29,9 +30,17 @@ from variant_parallelism.gateway.types import (
     Vote,
     Warned,
 )
-from variant_parallelism.wire import MAX_K, Deframer, Hello, NodeError, Prediction, Sack
+from variant_parallelism.preprocess import MAX_SIDE
+from variant_parallelism.wire import (
+    MAX_K,
+    Deframer,
+    ErrorCode,
+    Hello,
+    NodeError,
+    Prediction,
+    Sack,
+)
 
-MAX_SIDE = 4096
 _DISCOVER_GAP_S = 0.1
 
 
@@ -56,6 +65,7 @@ class Core:
         self._book = RequestBook(first=boot << 8)
         self._hello_s = fleet.table.hello_ms / 1000
         self._inbound = Inbound(fleet, self.nodes, self.counters)
+        self._recovery = BootRecovery(self._out, self.nodes.values())
 
     @property
     def outbox(self) -> deque[tuple[int, bytes]]:
@@ -72,6 +82,7 @@ class Core:
         """The way to a node is open."""
         node = self.nodes[node_id]
         node.linked = True
+        node.linked_at = now
         node.deframer = Deframer()
         node.next_discover = now
         self._drive(now)
@@ -109,12 +120,14 @@ class Core:
             node.unannounced = True
             node.next_discover = min(node.next_discover, node.last_discover + _DISCOVER_GAP_S)
         if isinstance(body, Hello):
+            self._recover(now, node, header.boot, body)
             self._hello(now, node, header.boot, body)
             return
         if node.state == "dead" and node.hello is not None and not node.unannounced:
             self._hello(now, node, header.boot, node.hello)
+        self._recovery.answered(node)
         if isinstance(body, Sack):
-            if node.transfer and node.request and node.request.id == body.request:
+            if node.transfer and node.request and node.request.number(node.id) == body.request:
                 node.transfer.acknowledge(body, header.counter, now)
         elif isinstance(body, Prediction):
             self._prediction(now, node, body, wire_bytes)
@@ -185,6 +198,17 @@ class Core:
         major, minor, patch = hello.firmware
         self._set_state(now, node, "up", f"{hello.board}, firmware {major}.{minor}.{patch}")
 
+    def _recover(self, now: float, node: Node, boot: int, hello: Hello) -> None:
+        jumped, warning = self._recovery.hello(node, hello, boot == node.hello_boot)
+        if warning is not None:
+            self.events.append(Warned(warning))
+        if jumped:
+            for request in self._book.open.values():
+                request.encoded.clear()
+            for other in self.nodes.values():
+                if other.transfer is not None:
+                    other.transfer.restart(now)
+
     def _set_state(self, now: float, node: Node, state: State, reason: str) -> None:
         changed = (node.state, node.reason) != (state, reason)
         entered, node.state, node.reason = node.state != state, state, reason
@@ -205,9 +229,9 @@ class Core:
             silence = SILENT_PERIODS * self._hello_s
             if node.state in ("up", "refused") and now >= node.last_seen + silence:
                 self._set_state(now, node, "dead", f"silent for {silence:g} s")
-            warning = stale_warning(node)
-            if warning is not None:
-                self.events.append(Warned(warning))
+            for warning in (stale_warning(node), silence_warning(node, now, self._hello_s)):
+                if warning is not None:
+                    self.events.append(Warned(warning))
             if node.wants_hello and now >= node.next_discover:
                 node.last_discover = now
                 node.next_discover = now + self._hello_s
@@ -232,21 +256,39 @@ class Core:
             )
 
     def _ask(self, node: Node, request: Request) -> None:
+        """Put a request into a node's queue: older ones first, as the node wants them."""
         request.asked.add(node.id)
         node.queue.append(request)
+        if len(node.queue) > 1 and node.queue[-2].started > request.started:
+            node.queue = deque(sorted(node.queue, key=lambda waiting: waiting.started))
 
     def _ask_again(self, node: Node) -> None:
-        """A node came up: it gets the open requests that it was asked, or that nobody works on."""
+        """A node came up: it gets the open requests that it was asked before."""
         for request in self._book.open.values():
-            alone = not any(self.nodes[other].state == "up" for other in request.asked)
-            if not request.settled(node.id) and (node.id in request.asked or alone):
+            if node.id in request.asked and not request.settled(node.id):
                 self._ask(node, request)
+
+    def _ask_others(self) -> None:
+        """Ask whoever is up about the requests that nobody answered or still may answer."""
+        for request in self._book.open.values():
+            if request.votes or any(self._may_answer(node, request) for node in request.asked):
+                continue
+            for node in self.nodes.values():
+                if node.state == "up" and node.id not in request.asked:
+                    self._ask(node, request)
+
+    def _may_answer(self, node_id: int, request: Request) -> bool:
+        return self.nodes[node_id].state == "up" and not request.settled(node_id)
+
+    def _renumber(self, node: Node, request: Request) -> None:
+        self._out.begin_request()
+        self._book.renumber(request, node.id)
 
     def _prediction(self, now: float, node: Node, prediction: Prediction, wire_bytes: int) -> None:
         if node.state == "refused" or node.unannounced:
             node.count("refused")
             return
-        request = self._book.open.get(prediction.request)
+        request = self._book.find(prediction.request)
         if request is None or node.id not in request.asked:
             ended = self._book.ended(prediction.request)
             if ended is None or node.id not in ended.asked:
@@ -276,14 +318,25 @@ class Core:
             node.request, node.transfer = None, None
 
     def _error(self, node: Node, error: NodeError) -> None:
-        request = self._book.open.get(error.request)
-        if request is None or node.id not in request.asked or request.settled(node.id):
+        request = self._book.find(error.request)
+        if (
+            request is None
+            or node.id not in request.asked
+            or request.settled(node.id)
+            or request.number(node.id) != error.request
+        ):
             node.count("late")
             return
         node.count("errors")
-        request.errors[node.id] = error.code.text
-        if node.request is request:
+        working = node.request is request
+        if working:
             node.request, node.transfer = None, None
+        if error.code is not ErrorCode.SUPERSEDED or node.id in request.numbers:
+            request.errors[node.id] = error.code.text
+            return
+        self._renumber(node, request)
+        if working:
+            self._ask(node, request)
 
     def _conclude(self, now: float) -> None:
         for request in list(self._book.open.values()):
@@ -314,14 +367,23 @@ class Core:
 
     def _drive(self, now: float) -> None:
         self._watch(now)
+        self._ask_others()
         self._conclude(now)
         for node in self.nodes.values():
             while node.request is None and node.queue:
                 request = node.queue.popleft()
                 if not request.settled(node.id):
-                    node.request = request
-                    node.transfer = Transfer(request.chunks, node.timing, now)
-                    request.first_sent.setdefault(node.id, now)
+                    self._begin(now, node, request)
             if node.transfer is not None and node.request is not None:
                 for chunk in node.transfer.due(now):
                     self._out.chunk(node, node.request, chunk)
+
+    def _begin(self, now: float, node: Node, request: Request) -> None:
+        """A node's next request; under a new number if it knows a newer one."""
+        newest = node.newest_request
+        if newest is not None and is_newer(newest, request.number(node.id)):
+            self._renumber(node, request)
+        node.newest_request = request.number(node.id)
+        node.request = request
+        node.transfer = Transfer(request.chunks, node.timing, now)
+        request.first_sent.setdefault(node.id, now)

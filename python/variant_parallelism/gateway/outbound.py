@@ -38,9 +38,10 @@ class Outbound:
         self._requests = 0
 
     def begin_request(self) -> None:
+        """A request gets a new number."""
         self._requests += 1
         if self._requests > _REQUESTS_PER_BOOT:
-            self._raise_boot()
+            self.raise_boot()
 
     def discover(self, node: Node) -> None:
         self._send(node, *self._encode(Discover()))
@@ -48,14 +49,14 @@ class Outbound:
     def chunk(self, node: Node, request: Request, chunk: Chunk) -> None:
         """A chunk of an image. Its message serves every node that gets it for the first time."""
         if chunk.number is None:
-            self._send(node, *self._encode_chunk(request, 0, b"", report=True))
+            self._send(node, *self._encode_chunk(request, node, 0, b"", report=True))
             return
         node.count("chunks")
-        slot = (chunk.number, chunk.report)
+        slot = (request.number(node.id), chunk.number, chunk.report)
         ready = request.encoded.get(slot)
         if chunk.again or ready is None or ready[0] <= node.last_counter:
             data = request.chunk(chunk.number)
-            ready = self._encode_chunk(request, chunk.number, data, chunk.report)
+            ready = self._encode_chunk(request, node, chunk.number, data, chunk.report)
         if chunk.again:
             node.count("retransmitted")
         else:
@@ -63,21 +64,23 @@ class Outbound:
         self._send(node, *ready)
 
     def _encode_chunk(
-        self, request: Request, number: int, data: bytes, report: bool
+        self, request: Request, node: Node, chunk: int, data: bytes, report: bool
     ) -> tuple[int, bytes]:
-        return self._encode(Input(request.id, request.k, report, *request.shape, number, data))
+        number = request.number(node.id)
+        return self._encode(Input(number, request.k, report, *request.shape, chunk, data))
 
     def _encode(self, body: Body) -> tuple[int, bytes]:
         """A message to every node, with a counter never used before."""
         if self._sequence >= 1 << SEQUENCE_BITS:
-            self._raise_boot()
+            self.raise_boot()
         counter = self.boot << SEQUENCE_BITS | self._sequence
         self._sequence += 1
         message = encode(body, fleet=self._fleet_id, node=ALL_NODES, counter=counter, key=self._key)
         return counter, message
 
-    def _raise_boot(self) -> None:
-        self.boot += 1
+    def raise_boot(self, by: int = 1) -> None:
+        """Start counting anew; nodes forget the requests that they were asked before."""
+        self.boot += by
         self._sequence = 0
         self._requests = 0
         if self._on_boot is not None:

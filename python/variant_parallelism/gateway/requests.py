@@ -32,8 +32,10 @@ class Request:
     first_sent: dict[int, float] = field(default_factory=dict)
     votes: dict[int, Vote] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
-    encoded: dict[tuple[int, bool], tuple[int, bytes]] = field(default_factory=dict)
-    """Messages ready to send, with their counters, by chunk and report flag."""
+    numbers: dict[int, int] = field(default_factory=dict)
+    """Numbers on the wire for the nodes that had begun a newer request than `id`."""
+    encoded: dict[tuple[int, int, bool], tuple[int, bytes]] = field(default_factory=dict)
+    """Messages ready to send, with their counters, by number, chunk and report flag."""
 
     @property
     def chunks(self) -> int:
@@ -41,6 +43,10 @@ class Request:
 
     def chunk(self, number: int) -> bytes:
         return self.data[number * CHUNK_SIZE : (number + 1) * CHUNK_SIZE]
+
+    def number(self, node: int) -> int:
+        """What this node knows the request as."""
+        return self.numbers.get(node, self.id)
 
     def settled(self, node: int) -> bool:
         """Whether this node has said what it had to say."""
@@ -52,31 +58,55 @@ class RequestBook:
 
     def __init__(self, first: int) -> None:
         self.open: dict[int, Request] = {}
+        """By id, oldest first."""
+        self._numbers: dict[int, Request] = {}
         self._next = first & 0xFFFF
         self._ended: OrderedDict[int, Request] = OrderedDict()
 
     def add(self, image: NDArray[np.uint8], k: int, now: float, deadline: float) -> Request:
         """A new request under the next free 16-bit number."""
-        while self._next in self.open:
-            self._next = (self._next + 1) & 0xFFFF
         height, width, channels = image.shape
         shape = (height, width, channels)
-        request = Request(self._next, shape, image.tobytes(), k, now, deadline)
-        self._next = (self._next + 1) & 0xFFFF
-        self._ended.pop(request.id, None)
+        request = Request(self._free_number(), shape, image.tobytes(), k, now, deadline)
+        self._numbers[request.id] = request
         self.open[request.id] = request
         return request
+
+    def renumber(self, request: Request, node: int) -> None:
+        """Give a request a number, for one node, that is newer than all before."""
+        number = self._free_number()
+        request.numbers[node] = number
+        self._numbers[number] = request
+
+    def _free_number(self) -> int:
+        while self._next in self._numbers:
+            self._next = (self._next + 1) & 0xFFFF
+        number = self._next
+        self._next = (number + 1) & 0xFFFF
+        self._ended.pop(number, None)
+        return number
+
+    def find(self, number: int) -> Request | None:
+        """The open request of this number on the wire."""
+        return self._numbers.get(number)
 
     def end(self, request: Request) -> None:
         del self.open[request.id]
         request.data = b""
         request.encoded.clear()
-        self._ended[request.id] = request
+        for number in [number for number, other in self._numbers.items() if other is request]:
+            del self._numbers[number]
+            self._ended[number] = request
         while len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
 
     def ended(self, number: int) -> Request | None:
         return self._ended.get(number)
+
+
+def is_newer(number: int, than: int) -> bool:
+    """Whether a node takes `number` for newer: the signed 16-bit difference is above 0."""
+    return 0 < (number - than) & 0xFFFF < 0x8000
 
 
 def combine(fleet: Fleet, votes: list[tuple[float, Entries]]) -> NDArray[np.float64]:

@@ -30,6 +30,8 @@ class Node:
     state: State = "unknown"
     reason: str = "not heard of yet"
     linked: bool = False
+    linked_at: float = 0.0
+    silence_told: bool = False
     last_seen: float = 0.0
     hello: Hello | None = None
     hello_boot: int = -1
@@ -39,6 +41,12 @@ class Node:
     next_discover: float = 0.0
     last_counter: int = -1
     """Highest counter sent to this node: it refuses messages that fall far behind."""
+    newest_request: int | None = None
+    """Number of the request begun last: the node takes no older one."""
+    answered_at: int = 0
+    """Messages that had been sent to it when it last answered one."""
+    rejected_before: int | None = None
+    """What its HELLO before that answer said of messages rejected."""
     stale: int = 0
     """Replayed messages since the last accepted one."""
     stale_told: bool = False

@@ -90,11 +90,6 @@ class Gateway:
     def counters(self) -> Counters:
         return self._core.counters
 
-    @property
-    def udp_port(self) -> int | None:
-        """The UDP port in use, if the fleet has UDP nodes."""
-        return None if self._udp is None else self._udp.port
-
     def nodes(self) -> list[NodeStatus]:
         """Every node of the fleet, in the fleet file's order."""
         return [node.status() for node in self._core.nodes.values()]

@@ -2,6 +2,10 @@
 
 Without it a restarted gateway would repeat counters, which nodes take for replays, and would
 believe messages recorded during an earlier run.
+
+A start's boot counter is the kept one + 1, but at least the minutes since 2024-01-01: so a lost
+file does no harm, unless the gateway had started more than once a minute, or its clock is wrong.
+Then nodes drop what it sends; `gateway.recovery` notices, and raises the counter for good.
 """
 
 from __future__ import annotations

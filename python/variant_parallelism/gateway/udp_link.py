@@ -13,6 +13,8 @@ from variant_parallelism.fleet import parse_endpoint
 
 Address = tuple[str, int]
 
+_NO_HOST = "the host name has an empty part, or one over 63 characters"
+
 
 class UdpLink(asyncio.DatagramProtocol):
     """Receives from anywhere, says which node an address belongs to, sends to nodes."""
@@ -36,6 +38,10 @@ class UdpLink(asyncio.DatagramProtocol):
             else:
                 why = error.strerror or str(error)
             raise VpError(f"cannot listen on udp {listen}: {why}; see [gateway] listen") from None
+        except UnicodeError:
+            raise VpError(
+                f"cannot listen on udp {listen}: {_NO_HOST}; see [gateway] listen"
+            ) from None
 
     async def add_node(self, node_id: int, endpoint: str) -> str | None:
         """Resolve a node's `host:port`; None, or why it has no address."""
@@ -45,6 +51,8 @@ class UdpLink(asyncio.DatagramProtocol):
             found = await loop.getaddrinfo(host, port, family=self._family, type=socket.SOCK_DGRAM)
         except OSError as error:
             return f"{endpoint}: {error.strerror or error}"
+        except UnicodeError:
+            return f"{endpoint}: {_NO_HOST}"
         address = (str(found[0][4][0]), int(found[0][4][1]))
         other = self._node_at.get(address)
         if other is not None and other != node_id:
@@ -61,13 +69,6 @@ class UdpLink(asyncio.DatagramProtocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
-
-    @property
-    def port(self) -> int:
-        """The port in use (also when `listen` had port 0)."""
-        if self._transport is None:
-            raise RuntimeError("the UDP socket is not open")
-        return int(self._transport.get_extra_info("sockname")[1])
 
     # asyncio.DatagramProtocol
 

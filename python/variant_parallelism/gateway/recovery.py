@@ -1,0 +1,92 @@
+"""Nodes that cannot be talked to: those that never answer, and those that take us for a replay.
+
+A node drops whatever is not newer than the newest boot counter that it heard of its gateway. A
+gateway that lost its state file and its clock may count below that. It looks healthy then, because
+heartbeats keep coming, but no node answers it. What gives it away is the node's own count of
+rejected messages, in its HELLO: if that rises while nothing that we send is answered, our boot
+counter jumps, further each time, until the nodes listen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from variant_parallelism.gateway.outbound import Outbound
+from variant_parallelism.gateway.roster import SILENT_PERIODS, Node
+from variant_parallelism.wire import Hello
+
+JUMPS = (1 << 12, 1 << 17, 1 << 21)
+"""What a run may add to its boot counter: many restarts within minutes; three months and four years
+of minutes, for a clock that stood still."""
+
+_HIGHEST_JUMP = 1 << 23
+"""Jumps stop at half of the counter's range, so that no mistake can use it up."""
+
+_IGNORED = 3
+"""Messages rejected, and messages unanswered, that are no accident."""
+
+
+class BootRecovery:
+    """Raises the boot counter when nodes turn out to have seen a higher one."""
+
+    def __init__(self, out: Outbound, nodes: Iterable[Node]) -> None:
+        self._out = out
+        self._nodes = list(nodes)
+        self._left = list(JUMPS)
+        self._warned = False
+        self._hopeless: set[int] = set()
+
+    def answered(self, node: Node) -> None:
+        """The node answered something: it listens."""
+        node.answered_at = node.counters.messages_out
+        node.rejected_before = None if node.hello is None else node.hello.rejected
+
+    def hello(self, node: Node, hello: Hello, same_boot: bool) -> tuple[bool, str | None]:
+        """Judge a HELLO: whether the boot counter jumped, and what to tell people."""
+        if not same_boot or node.rejected_before is None:
+            node.answered_at = node.counters.messages_out
+            node.rejected_before = hello.rejected
+            return False, None
+        unanswered = node.counters.messages_out - node.answered_at
+        if min(hello.rejected - node.rejected_before, unanswered) < _IGNORED:
+            return False, None
+        before = self._out.boot
+        if not self._left or before + self._left[0] > _HIGHEST_JUMP:
+            return False, self._give_up(node)
+        self._out.raise_boot(self._left.pop(0))
+        for other in self._nodes:
+            other.answered_at = other.counters.messages_out
+            other.rejected_before = None
+        node.rejected_before = hello.rejected
+        if self._warned:
+            return True, None
+        self._warned = True
+        return True, (
+            f"node {node.id} drops what this gateway sends as old: it has heard a boot counter "
+            f"above {before}; raising ours. Keep the state folder (--state-dir) and set the clock"
+        )
+
+    def _give_up(self, node: Node) -> str | None:
+        if node.id in self._hopeless:
+            return None
+        self._hopeless.add(node.id)
+        return (
+            f"node {node.id} drops what this gateway sends, also under boot counter "
+            f"{self._out.boot}: reset the node, so that it forgets what it heard"
+        )
+
+
+def silence_warning(node: Node, now: float, hello_s: float) -> str | None:
+    """What to tell people about a node that never announced itself, once."""
+    silent_for = SILENT_PERIODS * hello_s
+    quiet = node.linked and node.hello is None and not node.silence_told
+    if not quiet or now < node.linked_at + silent_for or node.counters.replayed:
+        return None
+    node.silence_told = True
+    who = f"node {node.id} ({node.variant.name}) at {node.table.port}"
+    if node.counters.forged:
+        return f"{who} has another key: check key_file, or provision the node again"
+    if node.counters.foreign:
+        return f"{who} is another node, or of another fleet: check the ids in the fleet file"
+    what = "the port and its baud rate" if node.serial else "the address and the network"
+    return f"{who} has not answered for {silent_for:g} s: check its power, {what}"
