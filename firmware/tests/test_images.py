@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from variant_parallelism.cli.build import command
 from variant_parallelism.errors import VpError
-from variant_parallelism.firmware import board_names, boards, build, load_board, variant_source
-from variant_parallelism.firmware.build import build_image, build_images
+from variant_parallelism.firmware import (
+    board_names,
+    boards,
+    build,
+    load_board,
+    timing,
+    variant_source,
+)
+from variant_parallelism.firmware.build import build_image, build_images, build_tree
+from variant_parallelism.firmware.timing import step_ms, watchdog_warning
 from variant_parallelism.firmware.toolchain import run
+from variant_parallelism.manifest import load_manifest
 
 FIRMWARE = Path(__file__).resolve().parents[1]
 ROOT = FIRMWARE.parent
@@ -96,6 +108,89 @@ def test_model_that_is_not_the_manifests(tmp_path: Path) -> None:
     model.unlink()
     with pytest.raises(VpError, match=r"cannot read model .*d16\.tflite: No such file"):
         build_image(tmp_path / "digits" / "manifest.json", "d16", BOARD, tmp_path / "out")
+
+
+def test_output_that_is_no_softmax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vp_converters import CompiledModel
+
+    real = CompiledModel.report
+
+    def without_softmax(model: CompiledModel) -> dict[str, Any]:
+        report = real(model)
+        return report | {"output": report["output"] | {"scale": 0.125, "zero_point": 3}}
+
+    monkeypatch.setattr(CompiledModel, "report", without_softmax)
+    manifest = load_manifest(DIGITS)
+    folder = tmp_path / "d8"
+    with pytest.raises(VpError) as error:
+        variant_source.write_variant(
+            manifest, manifest.variant("d8"), DIGITS.parent / "d8.tflite", folder
+        )
+    assert re.fullmatch(
+        r"\S+/d8\.tflite gives scores of scale 0\.125 and zero point 3, the aggregation needs "
+        r"0\.00390625 and -128: end the model with a softmax",
+        str(error.value),
+    )
+    assert not folder.exists()
+
+
+def test_manifests_of_one_name_have_a_tree_each(tmp_path: Path) -> None:
+    trees = set()
+    for folder in ("digits", "mine"):
+        trees.add(build_tree(tmp_path, tmp_path / folder / "manifest.json", "digits", BOARD))
+    assert len(trees) == 2
+    for name in ("digits", "../../etc", "/", "..", "a/../..", "x" * 300, ""):
+        tree = build_tree(tmp_path, DIGITS, name, BOARD)
+        assert tree.resolve() == tree and tree.parent.parent == tmp_path and tree.name == BOARD
+        tree.mkdir(parents=True)
+    relative = build_tree(tmp_path, DIGITS.parent / ".." / "digits" / DIGITS.name, "digits", BOARD)
+    assert relative == build_tree(tmp_path, DIGITS, "digits", BOARD)
+
+
+def test_only_what_was_written_is_removed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    variants = tmp_path / "variants"
+    for folder in (elsewhere, variants / "kept", variants / "stale"):
+        folder.mkdir(parents=True)
+        (folder / "stamp.json").write_text("{}")
+    (variants / "foreign").mkdir()
+    (variants / "link").symlink_to(elsewhere)
+    variant_source.remove_stale(variants, {"kept"})
+    assert sorted(path.name for path in variants.iterdir()) == ["foreign", "kept", "link"]
+    (tmp_path / "linked").symlink_to(elsewhere.parent)
+    variant_source.remove_stale(tmp_path / "linked", set())
+    assert (elsewhere / "stamp.json").is_file()
+
+
+def test_step_that_is_long_for_the_watchdog() -> None:
+    board = load_board(BOARD)
+    most = board.clock_hz * board.watchdog_ms // (2000 * 40)
+    assert step_ms(most, board) == board.watchdog_ms / 2
+    assert watchdog_warning("v", "CONV_2D 3", most, board) is None
+    assert watchdog_warning("v", "CONV_2D 3", 2 * most, board) == (
+        f"variant v: step CONV_2D 3 ({2 * most:,} multiplications) may take 2,000 ms on {BOARD}, "
+        "whose watchdog bites after 2,000 ms"
+    )
+
+
+@needs_toolchain
+def test_command_warns_of_a_long_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(timing, "CYCLES_PER_MAC", 40_000)
+    single = json.loads(DIGITS.read_text())
+    single["variants"] = [v for v in single["variants"] if v["name"] == "d8"]
+    (tmp_path / "manifest.json").write_text(json.dumps(single))
+    shutil.copy(DIGITS.parent / "d8.tflite", tmp_path)
+    command(tmp_path / "manifest.json", None, tmp_path / "out", as_json=True)
+    printed = capsys.readouterr()
+    assert re.fullmatch(
+        r"warning: variant d8: step CONV_2D \d+ \([\d,]+ multiplications\) may take [\d,]+ ms on "
+        rf"{BOARD}, whose watchdog bites after 2,000 ms",
+        printed.err.strip(),
+    )
+    (image,) = json.loads(printed.out)
+    assert image["warning"] in printed.err and Path(image["elf"]).is_file()
 
 
 def test_failing_tool_is_quoted(tmp_path: Path) -> None:

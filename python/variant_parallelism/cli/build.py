@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,9 @@ def command(
 
     console = Console(stderr=True)
     images = _build(source, board, out, console)
+    for image in images:
+        if image.warning is not None:
+            print(f"warning: {image.warning}", file=sys.stderr)
     if as_json:
         print(json.dumps([image.as_json() for image in images]))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from variant_parallelism._paths import firmware_dir
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware.boards import BoardInfo, load_board
+from variant_parallelism.firmware.timing import watchdog_warning
 from variant_parallelism.firmware.toolchain import BuildError, check_tools, run
-from variant_parallelism.firmware.variant_source import remove_stale, write_variant
+from variant_parallelism.firmware.variant_source import VariantSource, remove_stale, write_variant
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.manifest import Manifest, load_manifest
 
@@ -38,6 +40,7 @@ class Image:
         ram_available: the board's RAM; the stack comes out of it too.
         arena: the model's working memory.
         model_hash: as HELLO reports it.
+        warning: one line about a step that may take too long for the watchdog.
     """
 
     variant: str
@@ -50,6 +53,7 @@ class Image:
     stack: int
     arena: int
     model_hash: str
+    warning: str | None
 
     def as_json(self) -> dict[str, Any]:
         """For `vp build --json`."""
@@ -82,7 +86,7 @@ def build_images(
 ) -> list[Image]:
     """Build the images of some variants of a manifest for one board.
 
-    They stand in out_dir/<manifest name>/<board>/build/images. VpError if a tool is missing, a
+    They stand in build/images under build_tree(...). VpError if a tool is missing, a
     variant or board unknown, a model cannot be compiled, or an image does not fit the board.
     """
     manifest = load_manifest(manifest_path)
@@ -90,7 +94,7 @@ def build_images(
     for name in variant_names:
         _check_variant(manifest, manifest_path, name)
     check_tools()
-    root = (out_dir / manifest.name / board).resolve()
+    root = build_tree(out_dir, manifest_path, manifest.name, board)
     with _made_and_locked(root), _progress(console, len(variant_names)) as advance:
         variants_dir = root / "variants"
         remove_stale(variants_dir, {variant.name for variant in manifest.variants})
@@ -99,11 +103,23 @@ def build_images(
             advance(f"{name} for {board}", 0)
             variant = manifest.variant(name)
             tflite = manifest_path.parent / variant.file
-            arena = write_variant(manifest, variant, tflite, variants_dir / name)
+            source = write_variant(manifest, variant, tflite, variants_dir / name)
             elf = _link(root, variants_dir, name, target)
-            images.append(_image(elf, name, target, arena, variant.hash))
+            images.append(_image(elf, name, target, source, variant.hash))
             advance(f"{name} for {board}", 1)
         return images
+
+
+def build_tree(out_dir: Path, manifest_path: Path, name: str, board: str) -> Path:
+    """Where a manifest called `name` is built: `<name>-<digest>/<board>` in `out_dir`.
+
+    The digest is of the manifest's path, so that two manifests of one name do not share a tree;
+    what a folder's name should not hold is replaced.
+    """
+    path = str(manifest_path.resolve()).encode(errors="surrogateescape")
+    digest = hashlib.blake2s(path, digest_size=4).hexdigest()
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
+    return out_dir.resolve() / f"{safe}-{digest}" / board
 
 
 def _check_variant(manifest: Manifest, path: Path, name: str) -> None:
@@ -152,7 +168,9 @@ def _too_large(output: str, variant: str, board: BoardInfo) -> VpError | None:
     return VpError(f"variant {variant} needs {'; and '.join(needs)}")
 
 
-def _image(elf: Path, variant: str, board: BoardInfo, arena: int, model_hash: str) -> Image:
+def _image(
+    elf: Path, variant: str, board: BoardInfo, source: VariantSource, model_hash: str
+) -> Image:
     output = run(["arm-none-eabi-size", elf], elf.with_suffix(".size"))
     text, data, bss = (int(number) for number in output.splitlines()[1].split()[:3])
     return Image(
@@ -164,8 +182,9 @@ def _image(elf: Path, variant: str, board: BoardInfo, arena: int, model_hash: st
         ram=data + bss - board.stack_size,
         ram_available=board.ram_size,
         stack=board.stack_size,
-        arena=arena,
+        arena=source.arena,
         model_hash=model_hash,
+        warning=watchdog_warning(variant, source.step, source.step_macs, board),
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -21,11 +22,20 @@ if TYPE_CHECKING:
     from vp_converters import CompiledModel
 
 _STAMP = "stamp.json"
+_SCORE_SCALE = 1 / 256
+_SCORE_ZERO_POINT = -128
 
 _VARIANT_C = """\
 /* Variant {name}: written by vp build. */
 #include "{identifier}.h"
 #include "vp/image.h"
+#include "vp_image_config.h"
+
+_Static_assert({macro}_ARENA_SIZE <= VP_IMAGE_ARENA_SIZE &&
+                   {macro}_INPUT_SIZE ==
+                       VP_IMAGE_RESOLUTION * VP_IMAGE_RESOLUTION * VP_IMAGE_CHANNELS &&
+                   {macro}_OUTPUT_SIZE == VP_IMAGE_CLASSES,
+               "vp_image_config.h is not this model's");
 
 static const int8_t lut[256] = {{
 {lut}
@@ -33,30 +43,52 @@ static const int8_t lut[256] = {{
 
 const vp_node_variant vp_image_variant = {{
     .model = &{identifier},
-    .margin = {margin},
-    .crop_top = {crop_top},
-    .crop_left = {crop_left},
+    .margin = VP_IMAGE_MARGIN,
+    .crop_top = VP_IMAGE_CROP_TOP,
+    .crop_left = VP_IMAGE_CROP_LEFT,
     .lut = lut,
 }};
 """
 
 _CONFIG_H = """\
-/* Variant {name}: written by vp build. Sizes in bytes. */
+/* Variant {name}: written by vp build. Sizes in bytes, lengths in pixels. */
 #ifndef VP_IMAGE_CONFIG_H
 #define VP_IMAGE_CONFIG_H
 
 #define VP_IMAGE_ARENA_SIZE {arena}u
 #define VP_IMAGE_INPUT_CAPACITY {capacity}u
+#define VP_IMAGE_RESOLUTION {resolution}u
+#define VP_IMAGE_CHANNELS {channels}u
+#define VP_IMAGE_MARGIN {margin}u
+#define VP_IMAGE_CROP_TOP {crop_top}u
+#define VP_IMAGE_CROP_LEFT {crop_left}u
+#define VP_IMAGE_CLASSES {classes}u
 
 #endif
 """
 
 
-def write_variant(manifest: Manifest, variant: VariantInfo, tflite: Path, folder: Path) -> int:
+@dataclass(frozen=True)
+class VariantSource:
+    """What a written variant takes.
+
+    Attributes:
+        arena: bytes of the model's working memory.
+        step: operator and index, in the .tflite file, of the step with the most multiplications.
+        step_macs: those.
+    """
+
+    arena: int
+    step: str
+    step_macs: int
+
+
+def write_variant(
+    manifest: Manifest, variant: VariantInfo, tflite: Path, folder: Path
+) -> VariantSource:
     """Write the variant's folder (variant.c, vp_image_config.h, model/) unless it is up to date.
 
-    Returns the arena's size in bytes. VpError if the model cannot be read or compiled, or is not
-    the one that the manifest describes.
+    VpError if the model cannot be read or compiled, or is not the one that the manifest describes.
     """
     try:
         data = tflite.read_bytes()
@@ -70,19 +102,21 @@ def write_variant(manifest: Manifest, variant: VariantInfo, tflite: Path, folder
     key = _key(manifest, variant)
     stamp = _read_stamp(folder)
     if stamp is not None and stamp.get("key") == key:
-        return int(stamp["arena"])
+        return VariantSource(**stamp["source"])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".vp-", dir=folder.parent) as temporary:
         partial = Path(temporary, folder.name)
-        arena = _generate(manifest, variant, tflite, partial)
-        (partial / _STAMP).write_text(json.dumps({"key": key, "arena": arena}) + "\n")
+        source = _generate(manifest, variant, tflite, partial)
+        (partial / _STAMP).write_text(json.dumps({"key": key, "source": vars(source)}) + "\n")
         if folder.exists():
             os.replace(folder, Path(temporary, "old"))
         os.replace(partial, folder)
-    return arena
+    return source
 
 
-def _generate(manifest: Manifest, variant: VariantInfo, tflite: Path, folder: Path) -> int:
+def _generate(
+    manifest: Manifest, variant: VariantInfo, tflite: Path, folder: Path
+) -> VariantSource:
     compiled = _compile(tflite, folder / "model", f"model_{variant.name}")
     side, channels = variant.resolution, manifest.input.channels
     if compiled.input_shape != (1, side, side, channels):
@@ -95,23 +129,44 @@ def _generate(manifest: Manifest, variant: VariantInfo, tflite: Path, folder: Pa
             f"{tflite} gives {compiled.output_shape[-1]} scores, "
             f"the manifest has {len(manifest.classes)} classes"
         )
-    border = compiled.report()["input"]
-    table = input_lut(border["scale"], border["zero_point"]).tolist()
+    report = compiled.report()
+    _check_output(tflite, report["output"]["scale"], report["output"]["zero_point"])
+    table = input_lut(report["input"]["scale"], report["input"]["zero_point"]).tolist()
     rows = [", ".join(map(str, table[at : at + 16])) for at in range(0, 256, 16)]
     (folder / "variant.c").write_text(
         _VARIANT_C.format(
             name=variant.name,
             identifier=compiled.name,
+            macro=compiled.name.upper(),
             lut="\n".join(f"    {row}," for row in rows),
-            margin=variant.margin,
-            crop_top=variant.crop_top,
-            crop_left=variant.crop_left,
         )
     )
     (folder / "vp_image_config.h").write_text(
-        _CONFIG_H.format(name=variant.name, arena=compiled.arena_size, capacity=manifest.input.size)
+        _CONFIG_H.format(
+            name=variant.name,
+            arena=compiled.arena_size,
+            capacity=manifest.input.size,
+            resolution=side,
+            channels=channels,
+            margin=variant.margin,
+            crop_top=variant.crop_top,
+            crop_left=variant.crop_left,
+            classes=len(manifest.classes),
+        )
     )
-    return compiled.arena_size
+    step = max(compiled.steps(), key=lambda step: step.macs)
+    name = f"{step.operator} {step.op_index}"
+    return VariantSource(arena=compiled.arena_size, step=name, step_macs=step.macs)
+
+
+def _check_output(tflite: Path, scale: float, zero_point: int) -> None:
+    """The gateway adds up int8 scores as (q + 128) / 256: a softmax of every variant."""
+    if (scale, zero_point) != (_SCORE_SCALE, _SCORE_ZERO_POINT):
+        raise VpError(
+            f"{tflite} gives scores of scale {scale:g} and zero point {zero_point}, "
+            f"the aggregation needs {_SCORE_SCALE:g} and {_SCORE_ZERO_POINT}: "
+            "end the model with a softmax"
+        )
 
 
 def _compile(tflite: Path, folder: Path, name: str) -> CompiledModel:
@@ -137,9 +192,8 @@ def _key(manifest: Manifest, variant: VariantInfo) -> str:
         variant.crop_left,
         variant.resolution,
         manifest.input.size,
+        manifest.input.channels,
         len(manifest.classes),
-        _VARIANT_C,
-        _CONFIG_H,
         _generator_digest(),
     ]
     return hashlib.blake2s(json.dumps(facts).encode()).hexdigest()
@@ -147,11 +201,12 @@ def _key(manifest: Manifest, variant: VariantInfo) -> str:
 
 @cache
 def _generator_digest() -> str:
-    """Over the compiler and the sources that it copies."""
+    """Over this file, the compiler and the sources that it copies."""
     origin = import_module("vp_converters.errors").__file__
     assert origin is not None
     compiler = Path(origin).parent
-    sources = [path for path in compiler.rglob("*") if path.suffix in (".py", ".j2", ".c", ".h")]
+    sources = [Path(__file__)]
+    sources += [path for path in compiler.rglob("*") if path.suffix in (".py", ".j2", ".c", ".h")]
     firmware = firmware_dir()
     sources += [*(firmware / "nn").rglob("*.[ch]"), *(firmware / "include").rglob("*.h")]
     digest = hashlib.blake2s()
@@ -173,8 +228,9 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def remove_stale(folder: Path, keep: set[str]) -> None:
-    """Delete the folders of variants that the manifest no longer has."""
-    if folder.is_dir():
+    """Delete the folders of variants that the manifest no longer has: what write_variant wrote in
+    `folder` itself, nothing that only a link leads to."""
+    if folder.is_dir() and not folder.is_symlink():
         for path in folder.iterdir():
-            if path.is_dir() and path.name not in keep:
+            if path.name not in keep and not path.is_symlink() and (path / _STAMP).is_file():
                 shutil.rmtree(path)
