@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -19,7 +18,7 @@ MIXED = [("d8", "serial"), ("d12", "udp"), ("d16", "serial"), ("d20", "udp"), ("
 async def test_answers_go_on_until_the_last_board_and_then_say_so(
     bench: Bench, digits: Dataset
 ) -> None:
-    deadline_ms = 700
+    deadline_ms = 1500
     fleet = bench.fleet(MIXED, deadline_ms=deadline_ms)
     async with bench.run(fleet) as running:
         alive = [1, 2, 3, 4, 5]
@@ -33,10 +32,15 @@ async def test_answers_go_on_until_the_last_board_and_then_say_so(
             assert [vote.node for vote in second.votes] == alive
             assert second.latency_ms < deadline_ms
         running.boards[4].kill()
-        nobody = await running.classify(digits.test_images[0])
+        request = asyncio.ensure_future(running.classify(digits.test_images[0]))
+        # Timers of one loop: a busy host delays both, and the answer's comes first.
+        await asyncio.sleep(deadline_ms / 1000 + 0.2)
+        await asyncio.sleep(0.1)
+        assert request.done(), "no answer at the deadline"
+        nobody = await request
         assert nobody.class_index is None and nobody.class_name is None and nobody.score is None
         assert nobody.votes == () and nobody.missing == (1, 2, 3, 4, 5)
-        assert deadline_ms <= nobody.latency_ms < deadline_ms + 300
+        assert nobody.latency_ms >= deadline_ms
         await running.until_state(4, "dead")
         again = await running.classify(digits.test_images[0])
         assert again.class_index is None and again.latency_ms >= deadline_ms
@@ -44,12 +48,12 @@ async def test_answers_go_on_until_the_last_board_and_then_say_so(
 
 
 async def test_dead_serial_line_is_noticed_at_once(bench: Bench) -> None:
-    fleet = bench.fleet([("d8", "serial"), ("d12", "udp")], hello_ms=5000)
+    # With a heartbeat a minute, silence would tell only long after the bench has lost patience.
+    fleet = bench.fleet([("d8", "serial"), ("d12", "udp")], hello_ms=60_000)
     async with bench.run(fleet) as running:
-        begin = time.monotonic()
         running.boards[1].kill()
-        await running.until_state(1, "dead")
-        assert time.monotonic() - begin < 2.0
+        status = await running.until_state(1, "dead")
+        assert "silent" not in status.reason
         assert running.status(2).state == "up"
 
 

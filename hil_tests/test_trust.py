@@ -9,7 +9,7 @@ import pytest
 
 from hil_bench import KEY, Bench, Running
 from variant_parallelism.emulators import launch_fleet
-from variant_parallelism.emulators.faults import Direction, SerialLink
+from variant_parallelism.emulators.faults import Direction, SerialLink, UdpLink
 from variant_parallelism.keys import group_key, node_key
 from variant_parallelism.training.datasets import Dataset
 from variant_parallelism.wire import (
@@ -159,14 +159,27 @@ async def test_two_fleets_on_one_machine_do_not_hear_each_other(
 async def test_node_with_another_fleets_key_never_takes_part(
     bench: Bench, digits: Dataset, tmp_path: Path
 ) -> None:
-    """Same fleet id, other key: the board is heard, and every word of it is a forgery."""
-    ours = bench.fleet([("d8", "udp"), ("d12", "serial")])
-    async with bench.run(ours) as running:
+    """Same fleet id, node id and address, other key: every word of the board is a forgery."""
+    ours = bench.fleet([("d8", "udp"), ("d12", "serial")], deadline_ms=2000)
+    async with bench.run(ours, linked=[1]) as running:
         theirs = bench.fleet([("d8", "udp")], key=OTHER_KEY)
-        port = int(running.fleet.table.gateway.listen.split(":")[1])
+        link = running.links[1]
+        assert isinstance(link, UdpLink)
+        # The link carries what the intruder says to the gateway from the address of node 1.
+        through = {1: link.node_side_port}
         images = {1: bench.images["d8"]}
-        with launch_fleet(theirs, images, tmp_path, ports=bench.ports, reply_ports={1: port}):
-            counters = running.gateway.counters
-            await running.until(lambda: counters.foreign >= 1, "the intruder's HELLO counted")
+        with launch_fleet(theirs, images, tmp_path, ports=bench.ports, reply_ports=through):
+
+            def forged() -> int:
+                return running.status(1).counters.forged
+
+            await running.until(lambda: forged() >= 2, "the intruder's HELLOs counted")
             answer = await running.classify(digits.test_images[0])
             assert [vote.node for vote in answer.votes] == [1, 2]
+            running.boards[1].kill()
+            before = forged()
+            await running.until(lambda: forged() >= before + 5, "more of its HELLOs")
+            await running.until_state(1, "dead")
+            answer = await running.classify(digits.test_images[1])
+            assert [vote.node for vote in answer.votes] == [2] and answer.missing == (1,)
+        assert running.gateway.counters.foreign == 0
