@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,10 +31,10 @@ from variant_parallelism.quantize.convert import convert_int8
 from variant_parallelism.quantize.evaluate import Scores, evaluate_int8
 from variant_parallelism.training.batches import inference_input
 from variant_parallelism.training.datasets import Dataset, load_dataset
-from variant_parallelism.training.files import write_bytes
 from variant_parallelism.training.record import RunRecord, load_record
 from variant_parallelism.training.trainer import TrainedVariant, predict, top_k_accuracy
 
+MANIFEST_NAME = "manifest.json"
 CALIBRATION_IMAGES = 400
 _CALIBRATION_SEED = 7
 
@@ -63,11 +65,12 @@ def quantize_family(
     """Convert every variant of a training folder and write `<variant>.tflite` and `manifest.json`.
 
     All accuracies are of the whole test split, the int8 ones of the converted files, measured by
-    `jobs` processes. Nothing is
-    written before every variant is converted and measured. VpError names what is missing.
+    `jobs` processes. `out` is made at once and must be writable, but keeps what it has until every
+    variant is converted and measured. VpError names what is missing.
     """
     record = load_record(run)
     trained = {spec.name: _trained(run, spec) for spec in record.family.variants}
+    check_writable(out)
     dataset = load_dataset(
         record.data, image_size=record.image_size, channels=record.family.channels
     )
@@ -83,12 +86,46 @@ def quantize_family(
         for spec, weight in zip(specs, weights, strict=True)
     ]
     manifest = _manifest(record, dataset, results)
-
-    out.mkdir(parents=True, exist_ok=True)
-    for result in results:
-        write_bytes(out / result.info.file, result.tflite)
-    save_manifest(manifest, out / "manifest.json")
+    write_family(out, manifest, {r.info.file: r.tflite for r in results})
     return QuantizedFamily(manifest, {r.info.name: len(r.tflite) for r in results})
+
+
+def check_writable(out: Path) -> None:
+    """Make the folder `out`, with its parents; VpError if no file can be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with _staging(out):
+            pass
+    except (OSError, ValueError) as error:
+        raise _cannot_write(out, error) from None
+
+
+def write_family(out: Path, manifest: Manifest, models: Mapping[str, bytes]) -> None:
+    """Put `models` (by file name) and then their manifest into the folder `out`, which exists.
+
+    All of them are written beside their places before the first one is replaced: a full disk leaves
+    the family that was there as it was. VpError if one cannot be written.
+    """
+    try:
+        with _staging(out) as folder:
+            staged = Path(folder)
+            for name, tflite in models.items():
+                (staged / name).write_bytes(tflite)
+            save_manifest(manifest, staged / MANIFEST_NAME)
+            for name in (*models, MANIFEST_NAME):
+                os.replace(staged / name, out / name)
+    except OSError as error:
+        raise _cannot_write(out, error) from None
+
+
+def _staging(out: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder on the file system of `out`, so that files move from it to `out` at once."""
+    return tempfile.TemporaryDirectory(prefix=".quantize-", dir=out)
+
+
+def _cannot_write(out: Path, error: OSError | ValueError) -> VpError:
+    reason = getattr(error, "strerror", None) or error
+    return VpError(f"cannot write to {str(out)!r}: {reason}; give another folder with --out")
 
 
 def _trained(run: Path, spec: VariantSpec) -> TrainedVariant:
