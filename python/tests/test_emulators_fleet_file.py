@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("fam/fleet.toml", r"fleet\.toml belongs to .*fam/fleet\.toml: name another"),
+        ("fam/fleet.toml", r"fleet\.toml belongs to fleet toy: name another"),
         ("fam/../fam/fleet.toml", "belongs to"),
         ("fam/manifest.json", "belongs to"),
         ("fam/v1.tflite", r"v1\.tflite exists and vp emulate did not write it: name another"),

@@ -39,7 +39,9 @@ def check_replaceable(path: Path, source: Fleet) -> None:
         used.append(source.path.parent / source.table.key_file)
     for file in (path, key_file_of(path)):
         if file.resolve() in [other.resolve() for other in used]:
-            raise VpError(f"{file} belongs to {source.path}: name another file with --out")
+            raise VpError(
+                f"{file} belongs to fleet {source.table.name}: name another file with --out"
+            )
         if os.path.lexists(file) and not marked:
             raise VpError(
                 f"{file} exists and vp emulate did not write it: name another file with --out"
