@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import socket
-from collections.abc import Awaitable, Callable
+import socketserver
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib import error, request
@@ -16,6 +19,7 @@ import pytest
 from PIL import Image
 
 from fleet_factory import make_fleet, make_image
+from free_ports import free_ports
 from loopback_nodes import LoopbackFleet
 from simulated_fleet import entries_of
 from variant_parallelism.errors import VpError
@@ -33,7 +37,7 @@ def call(
     """Status and JSON of a request; run it in a thread, the server is in this process."""
     asking = request.Request(f"http://127.0.0.1:{port}{path}", data=body, method=method)
     try:
-        with request.urlopen(asking, timeout=10) as reply:
+        with request.urlopen(asking, timeout=30) as reply:
             return reply.status, json.load(reply)
     except error.HTTPError as refusal:
         return refusal.code, json.load(refusal)
@@ -51,9 +55,7 @@ def serve(
     """Run `test(port, fleet)` beside a gateway with two UDP nodes and its HTTP server."""
 
     async def main() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            listen = probe.getsockname()[1]
+        (listen,) = free_ports(socket.SOCK_DGRAM, 1)
         tables = [
             NodeTable(id=index, variant=f"v{index}", board="mps2-an386", udp="127.0.0.1:1")
             for index in range(NODES)
@@ -69,10 +71,10 @@ def serve(
         if not alive:
             for node in nodes.nodes.values():
                 node.alive = False
-        async with asyncio.timeout(30), Gateway(fleet, state_dir=folder) as gateway:
+        async with asyncio.timeout(60), Gateway(fleet, state_dir=folder) as gateway:
             server = HttpServer(gateway, "127.0.0.1:0")
             server.start()
-            await gateway.wait_for_nodes(NODES if alive else 0, 5)
+            await gateway.wait_for_nodes(NODES if alive else 0, 20)
             table = fleet.table.gateway.model_copy(update={"http": f"127.0.0.1:{server.port}"})
             try:
                 await test(server.port, fleet.with_nodes(placed, table))
@@ -158,16 +160,18 @@ def test_with_no_node_it_says_so(tmp_path: Path) -> None:
 
 def test_the_client_finds_the_gateway_of_its_fleet_only(tmp_path: Path) -> None:
     async def test(port: int, fleet: Fleet) -> None:
-        path = tmp_path / "image.png"
-        path.write_bytes(png(make_image(fleet)))
+        image = make_image(fleet)
         client = await asyncio.to_thread(find_gateway, fleet)
         assert client is not None
-        answer = await asyncio.to_thread(client.classify, path, 2, 1000)
-        assert len(answer["votes"]) == NODES
+        answer = await asyncio.to_thread(client.classify, image, 2, 20_000)
+        assert [vote["entries"] for vote in answer["votes"]] == [
+            [list(entry) for entry in entries_of(node, image.tobytes(), 2, 10)]
+            for node in range(NODES)
+        ]
         nodes = await asyncio.to_thread(client.nodes)
         assert [node["state"] for node in nodes] == ["up"] * NODES
         with pytest.raises(VpError, match="the gateway refuses: k must be 1 to 10, not 99"):
-            await asyncio.to_thread(client.classify, path, 99, 1000)
+            await asyncio.to_thread(client.classify, image, 99, 1000)
         other = make_fleet(fleet.nodes, gateway=fleet.table.gateway, name="another")
         assert await asyncio.to_thread(find_gateway, other) is None
 
@@ -179,6 +183,50 @@ def test_without_a_gateway_the_client_finds_none() -> None:
     assert find_gateway(fleet) is None
     with pytest.raises(VpError, match="does not answer"):
         Client("http://127.0.0.1:1").nodes()
+
+
+@contextlib.contextmanager
+def stranger(reply: bytes) -> Iterator[str]:
+    """A server that says `reply` to everybody and hangs up; yields its host:port."""
+
+    class Rude(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(reply)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Rude) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"
+REFUSED = HEAD.replace(b"200 OK", b"500 Oops")
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "it stopped, or is no gateway"),
+        (b"\x00\xff\n\n", "it stopped, or is no gateway"),
+        (b"", "does not answer"),
+        (HEAD + b'{"fleet": "simul', "it stopped, or is no gateway"),
+        (HEAD.replace(b"500", b"2") + b"{]", "it stopped, or is no gateway"),
+        (REFUSED + b'{"error', "the gateway answers 500 Oops"),
+        (REFUSED.replace(b": 500", b": 2") + b"[]", "the gateway answers 500 Oops"),
+    ],
+    ids=["ssh", "binary", "nothing", "cut off", "no json", "refusal cut off", "odd refusal"],
+)
+def test_what_is_no_gateway_or_stops_midway_is_one_line(reply: bytes, message: str) -> None:
+    with stranger(reply) as endpoint:
+        assert find_gateway(make_fleet(gateway=GatewayTable(http=endpoint))) is None
+        with pytest.raises(VpError, match=message) as problem:
+            Client(f"http://{endpoint}").nodes()
+    assert "\n" not in str(problem.value)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import TypeVar
 import pytest
 
 from fleet_factory import KEY, make_fleet, make_image
+from free_ports import free_ports
 from loopback_nodes import LoopbackFleet
 from simulated_fleet import entries_of
 from variant_parallelism.errors import VpError
@@ -31,21 +32,15 @@ def run(test: Callable[[], Awaitable[T]]) -> T:
     """Run a test's coroutine with a limit, so that a hang is a failure."""
 
     async def limited() -> T:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await test()
 
     return asyncio.run(limited())
 
 
-def free_ports(kind: socket.SocketKind, count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
-def loopback_fleet(serial: list[str], udp: int, **table: object) -> Fleet:
+def loopback_fleet(
+    serial: list[str], udp: int, deadline_ms: float = 20_000, **table: object
+) -> Fleet:
     """Nodes 0.. on the serial URLs, then `udp` nodes on free ports."""
     nodes = [
         NodeTable(id=index, variant=f"v{index}", board="mps2-an386", serial=url)
@@ -56,7 +51,7 @@ def loopback_fleet(serial: list[str], udp: int, **table: object) -> Fleet:
         endpoint = f"127.0.0.1:{port}"
         nodes.append(NodeTable(id=index, variant=f"v{index}", board="mps2-an386", udp=endpoint))
     gateway = GatewayTable(listen=f"127.0.0.1:{listen}")
-    return make_fleet(nodes, gateway=gateway, deadline_ms=5000, **table)
+    return make_fleet(nodes, gateway=gateway, deadline_ms=deadline_ms, **table)
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +84,7 @@ def test_serial_and_udp_nodes_answer_together(tmp_path: Path, key: bytes | None)
         master, slave = pty.openpty()
         fleet = loopback_fleet([tcp_url(), os.ttyname(slave)], udp=2, key=key)
         async with nodes_of(fleet, {1: master}), Gateway(fleet, state_dir=tmp_path) as gateway:
-            assert await gateway.wait_for_nodes(4, 5) == 4
+            assert await gateway.wait_for_nodes(4, 20) == 4
             for seed in range(5):
                 image = make_image(fleet, seed)
                 answer = await gateway.classify(image, k=3)
@@ -108,7 +103,7 @@ def test_concurrent_requests(tmp_path: Path) -> None:
     async def test() -> None:
         fleet = loopback_fleet([tcp_url()], udp=1)
         async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
-            await gateway.wait_for_nodes(2, 5)
+            await gateway.wait_for_nodes(2, 20)
             images = [make_image(fleet, seed) for seed in range(12)]
             answers = await asyncio.gather(*(gateway.classify(image) for image in images))
             for image, answer in zip(images, answers, strict=True):
@@ -126,14 +121,14 @@ def test_a_port_that_closes_comes_back(tmp_path: Path) -> None:
         events: list[Event] = []
         async with nodes_of(fleet, {}) as nodes, Gateway(fleet, state_dir=tmp_path) as gateway:
             gateway.on_event(events.append)
-            await gateway.wait_for_nodes(2, 5)
+            await gateway.wait_for_nodes(2, 20)
             nodes.unplug(0)
             while gateway.nodes()[0].state != "dead":
                 await asyncio.sleep(0.01)
             answer = await gateway.classify(make_image(fleet))
             assert (answer.missing, answer.class_index is None) == ((0,), False)
             await nodes.start_tcp(0, int(url.rpartition(":")[2]), boot=2)
-            assert await gateway.wait_for_nodes(2, 5) == 2
+            assert await gateway.wait_for_nodes(2, 20) == 2
             assert (await gateway.classify(make_image(fleet, 1))).missing == ()
         told = [
             event.state for event in events if isinstance(event, NodeChanged) and not event.node
@@ -151,10 +146,31 @@ def test_every_link_is_decided_on_entering(tmp_path: Path) -> None:
         fleet = fleet.with_nodes([*fleet.nodes[:2], unknown], fleet.table.gateway)
         there = fleet.with_nodes(fleet.nodes[:2], fleet.table.gateway)
         async with nodes_of(there, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
-            assert await gateway.wait_until_settled(5) == 2
+            assert await gateway.wait_until_settled(20) == 2
             status = gateway.nodes()[2]
             assert status.state == "dead"
             assert status.reason.startswith("nowhere.invalid:5000: ")
+
+    run(test)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 300, ".", "x" * 64 + ".org"])
+def test_impossible_host_names_are_one_line(tmp_path: Path, host: str) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=2)
+        odd = fleet.nodes[1].model_copy(update={"udp": f"{host}:5000"})
+        odd_fleet = fleet.with_nodes([fleet.nodes[0], odd], fleet.table.gateway)
+        there = fleet.with_nodes(fleet.nodes[:1], fleet.table.gateway)
+        async with nodes_of(there, {}), Gateway(odd_fleet, state_dir=tmp_path) as gateway:
+            assert await gateway.wait_until_settled(20) == 1
+            status = gateway.nodes()[1]
+            assert status.state == "dead"
+            assert status.reason.startswith(f"{host}:5000: ")
+
+        unheard = fleet.with_nodes(fleet.nodes, GatewayTable.model_construct(listen=f"{host}:1"))
+        with pytest.raises(VpError, match=r"cannot listen on udp .*; see \[gateway\] listen"):
+            async with Gateway(unheard, state_dir=tmp_path):
+                raise AssertionError("opened")
 
     run(test)
 
@@ -164,7 +180,7 @@ def test_one_missing_port_does_not_stop_the_fleet(tmp_path: Path) -> None:
         missing = str(tmp_path / "ttyUSB9")
         fleet = loopback_fleet([missing], udp=1)
         async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
-            assert await gateway.wait_until_settled(5) == 1
+            assert await gateway.wait_until_settled(20) == 1
             status = gateway.nodes()[0]
             assert status.state == "dead"
             assert status.reason == f"{missing}: no such port; is the board plugged in?"
@@ -223,11 +239,11 @@ def test_emulated_nodes_need_vp_emulate() -> None:
 
 def test_with_nobody_there_the_deadline_says_so(tmp_path: Path) -> None:
     async def test() -> None:
-        fleet = loopback_fleet([], udp=2)
+        fleet = loopback_fleet([], udp=2, deadline_ms=600_000)
         async with Gateway(fleet, state_dir=tmp_path) as gateway:
             answer = await gateway.classify(make_image(fleet), deadline_ms=100)
             assert answer.class_index is None
-            assert 100 <= answer.latency_ms < 2000
+            assert answer.latency_ms >= 100
             assert gateway.counters.lost == 1
 
     run(test)
@@ -254,8 +270,11 @@ def test_a_caller_that_gives_up_leaves_nothing_behind(tmp_path: Path) -> None:
     async def test() -> None:
         fleet = loopback_fleet([], udp=1)
         async with Gateway(fleet, state_dir=tmp_path) as gateway:
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(gateway.classify(make_image(fleet), deadline_ms=200), 0.05)
+            asking = asyncio.create_task(gateway.classify(make_image(fleet), deadline_ms=200))
+            await asyncio.sleep(0)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
             events: list[Event] = []
             gateway.on_event(events.append)
             answer = await gateway.classify(make_image(fleet), deadline_ms=400)
@@ -271,7 +290,7 @@ def test_leaving_ends_what_waits(tmp_path: Path) -> None:
         fleet = loopback_fleet([], udp=1)
         async with Gateway(fleet, state_dir=tmp_path) as gateway:
             waiting = asyncio.create_task(gateway.classify(make_image(fleet)))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0)
         with pytest.raises(VpError, match="was closed"):
             await waiting
         with pytest.raises(VpError, match="is closed"):
@@ -296,7 +315,7 @@ def test_counters_of_nodes_are_kept_under_their_key_only(tmp_path: Path) -> None
     async def test() -> None:
         fleet = loopback_fleet([], udp=1)
         async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
-            await gateway.wait_for_nodes(1, 5)
+            await gateway.wait_for_nodes(1, 20)
         kept = StateFile.load(tmp_path, "simulated", KEY)
         assert kept.highest[0] >> 16 == 1
         assert StateFile.load(tmp_path, "simulated", bytes(32)).highest == {}
@@ -332,7 +351,7 @@ def test_state_that_cannot_be_kept_is_a_warning(
         blocked.write_text("in the way")
         fleet = loopback_fleet([], udp=1)
         async with nodes_of(fleet, {}), Gateway(fleet, state_dir=blocked / "state") as gateway:
-            await gateway.wait_for_nodes(1, 5)
+            await gateway.wait_for_nodes(1, 20)
             assert len((await gateway.classify(make_image(fleet))).votes) == 1
 
     with caplog.at_level(logging.WARNING):

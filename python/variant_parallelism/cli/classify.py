@@ -7,6 +7,9 @@ from typing import Any
 
 import typer
 
+_NAMED = 3
+"""Images without an answer that the error names."""
+
 
 def command(
     fleet: Path = typer.Argument(..., help="The fleet file."),
@@ -17,45 +20,74 @@ def command(
     deadline_ms: float = typer.Option(
         None, "--deadline-ms", help="Longest wait for an answer.", show_default="the fleet's"
     ),
+    state_dir: Path = typer.Option(
+        None, "--state-dir", help="Where counters are kept between runs.", show_default=False
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list."),
 ) -> None:
     """Use the running gateway of this fleet, or else run one for the duration."""
     import asyncio
-    import json
 
     from variant_parallelism.errors import VpError
     from variant_parallelism.fleet import load_fleet
     from variant_parallelism.gateway.client import find_gateway
-    from variant_parallelism.gateway.program import classify_files
+    from variant_parallelism.gateway.program import classify_by, classify_images
     from variant_parallelism.images import read_image
 
     loaded = load_fleet(fleet)
-    for path in images:
-        read_image(path, loaded.manifest.input)
+    pixels = [read_image(path, loaded.manifest.input) for path in images]
+    printed = _List() if as_json else _Lines(loaded.manifest.classes)
+    unanswered: list[Path] = []
+
+    def show(index: int, answer: dict[str, Any], down: dict[int, str]) -> None:
+        printed.add(images[index], answer, down)
+        if answer["class"] is None:
+            unanswered.append(images[index])
+
     client = find_gateway(loaded)
-    if client is not None:
-        deadline = loaded.table.deadline_ms if deadline_ms is None else deadline_ms
-        answers = [client.classify(path, k, deadline) for path in images]
-        down = {
-            node["id"]: f"{node['state']}: {node['reason']}"
-            for node in client.nodes()
-            if node["state"] != "up"
-        }
-    else:
-        answers, down = asyncio.run(classify_files(loaded, images, k, deadline_ms))
-    if as_json:
-        named = [
-            {"image": str(path), **answer} for path, answer in zip(images, answers, strict=True)
-        ]
-        typer.echo(json.dumps(named, indent=1))
-    else:
-        for path, answer in zip(images, answers, strict=True):
-            _print(path, answer, loaded.manifest.classes, down)
-    unanswered = [
-        str(path) for path, answer in zip(images, answers, strict=True) if answer["class"] is None
-    ]
+    try:
+        if client is not None:
+            deadline = loaded.table.deadline_ms if deadline_ms is None else deadline_ms
+            classify_by(client, pixels, k, deadline, show)
+        else:
+            asyncio.run(classify_images(loaded, pixels, k, deadline_ms, state_dir, show))
+    finally:
+        printed.end()
     if unanswered:
-        raise VpError(f"no node answered for {', '.join(unanswered)}; see the reasons above")
+        named = ", ".join(map(str, unanswered[:_NAMED]))
+        more = f" and {len(unanswered) - _NAMED} more" if len(unanswered) > _NAMED else ""
+        raise VpError(f"no node answered for {named}{more}; see the reasons above")
+
+
+class _List:
+    """One JSON list, whole also if only some of the images are answered."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, path: Path, answer: dict[str, Any], down: dict[int, str]) -> None:
+        import json
+
+        element = json.dumps({"image": str(path), **answer}, indent=1)
+        typer.echo(("," if self._count else "[") + "\n" + element, nl=False)
+        self._count += 1
+
+    def end(self) -> None:
+        if self._count:
+            typer.echo("\n]")
+
+
+class _Lines:
+    """A line an image and below it a line a node."""
+
+    def __init__(self, classes: list[str]) -> None:
+        self._classes = classes
+
+    def add(self, path: Path, answer: dict[str, Any], down: dict[int, str]) -> None:
+        _print(path, answer, self._classes, down)
+
+    def end(self) -> None:
+        pass
 
 
 def _print(path: Path, answer: dict[str, Any], classes: list[str], down: dict[int, str]) -> None:

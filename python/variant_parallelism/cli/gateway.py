@@ -12,6 +12,7 @@ def command(
     state_dir: Path = typer.Option(
         None, "--state-dir", help="Where counters are kept between runs.", show_default=False
     ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object per event."),
 ) -> None:
     """Find the nodes, combine their answers, and serve the local HTTP API."""
     import asyncio
@@ -19,4 +20,4 @@ def command(
     from variant_parallelism.fleet import load_fleet
     from variant_parallelism.gateway.program import run_gateway
 
-    asyncio.run(run_gateway(load_fleet(fleet), state_dir))
+    asyncio.run(run_gateway(load_fleet(fleet), state_dir, as_json))

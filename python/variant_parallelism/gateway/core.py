@@ -13,13 +13,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.dispatch import Transfer
 from variant_parallelism.gateway.inbound import Inbound, stale_warning
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.recovery import BootRecovery, silence_warning
-from variant_parallelism.gateway.requests import Request, RequestBook, conclude, is_newer
+from variant_parallelism.gateway.requests import Request, RequestBook, check, conclude, is_newer
 from variant_parallelism.gateway.roster import SILENT_PERIODS, Node, make_nodes, objection
 from variant_parallelism.gateway.types import (
     Answered,
@@ -30,9 +29,7 @@ from variant_parallelism.gateway.types import (
     Vote,
     Warned,
 )
-from variant_parallelism.preprocess import MAX_SIDE
 from variant_parallelism.wire import (
-    MAX_K,
     Deframer,
     ErrorCode,
     Hello,
@@ -54,15 +51,17 @@ class Core:
         *,
         highest: dict[int, int] | None = None,
         on_boot: Callable[[int], None] | None = None,
+        first_request: int | None = None,
     ) -> None:
         """`boot` is this gateway's boot counter, higher than ever before; `highest` the counters
-        seen of each node in earlier runs; `on_boot` is told whenever the boot counter rises."""
+        seen of each node in earlier runs; `on_boot` is told whenever the boot counter rises.
+        Requests are numbered from `first_request` on (default: by the boot counter)."""
         self.fleet = fleet
         self.counters = Counters()
         self.nodes = make_nodes(fleet, highest or {}, self.counters)
         self.events: deque[Event] = deque()
         self._out = Outbound(fleet, boot, on_boot)
-        self._book = RequestBook(first=boot << 8)
+        self._book = RequestBook(boot << 8 if first_request is None else first_request)
         self._hello_s = fleet.table.hello_ms / 1000
         self._inbound = Inbound(fleet, self.nodes, self.counters)
         self._recovery = BootRecovery(self._out, self.nodes.values())
@@ -132,7 +131,7 @@ class Core:
         elif isinstance(body, Prediction):
             self._prediction(now, node, body, wire_bytes)
         elif isinstance(body, NodeError):
-            self._error(node, body)
+            self._error(now, node, body)
 
     def submit(
         self, now: float, image: NDArray[np.uint8], k: int | None, deadline_s: float | None
@@ -145,7 +144,7 @@ class Core:
         k = self.fleet.table.k if k is None else k
         if deadline_s is None:
             deadline_s = self.fleet.table.deadline_ms / 1000
-        self._check(image, k, deadline_s)
+        check(self.fleet, image, k, deadline_s)
         self._out.begin_request()
         request = self._book.add(image, k, now, now + deadline_s)
         self.counters.requests += 1
@@ -199,7 +198,9 @@ class Core:
         self._set_state(now, node, "up", f"{hello.board}, firmware {major}.{minor}.{patch}")
 
     def _recover(self, now: float, node: Node, boot: int, hello: Hello) -> None:
-        jumped, warning = self._recovery.hello(node, hello, boot == node.hello_boot)
+        self._after_jump(now, *self._recovery.hello(node, hello, boot == node.hello_boot))
+
+    def _after_jump(self, now: float, jumped: bool, warning: str | None) -> None:
         if warning is not None:
             self.events.append(Warned(warning))
         if jumped:
@@ -238,22 +239,6 @@ class Core:
                 self._out.discover(node)
 
     # Requests.
-
-    def _check(self, image: NDArray[np.uint8], k: int, deadline_s: float) -> None:
-        classes = len(self.fleet.manifest.classes)
-        channels = self.fleet.manifest.input.channels
-        if not 1 <= k <= min(MAX_K, classes):
-            raise VpError(f"k must be 1 to {min(MAX_K, classes)}, not {k}")
-        if not 0 < deadline_s <= 600:
-            raise VpError(
-                f"the deadline must be over 0 and up to 600000 ms, not {deadline_s * 1000:g}"
-            )
-        good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == channels
-        if not good or not all(1 <= side <= MAX_SIDE for side in image.shape[:2]):
-            raise VpError(
-                f"an image must be uint8, height x width x {channels}, sides 1 to {MAX_SIDE}, "
-                f"not {image.dtype} {'x'.join(map(str, image.shape))}"
-            )
 
     def _ask(self, node: Node, request: Request) -> None:
         """Put a request into a node's queue: older ones first, as the node wants them."""
@@ -317,7 +302,7 @@ class Core:
         if node.request is request:
             node.request, node.transfer = None, None
 
-    def _error(self, node: Node, error: NodeError) -> None:
+    def _error(self, now: float, node: Node, error: NodeError) -> None:
         request = self._book.find(error.request)
         if (
             request is None
@@ -331,11 +316,15 @@ class Core:
         working = node.request is request
         if working:
             node.request, node.transfer = None, None
-        if error.code is not ErrorCode.SUPERSEDED or node.id in request.numbers:
+        again = error.code is ErrorCode.SUPERSEDED
+        if again and node.id not in request.numbers:
+            self._renumber(node, request)
+        elif again and node.begun_boot == self._out.boot:
+            again, warning = self._recovery.superseded(node)
+            self._after_jump(now, again, warning)
+        if not again:
             request.errors[node.id] = error.code.text
-            return
-        self._renumber(node, request)
-        if working:
+        elif working:
             self._ask(node, request)
 
     def _conclude(self, now: float) -> None:
@@ -384,6 +373,7 @@ class Core:
         if newest is not None and is_newer(newest, request.number(node.id)):
             self._renumber(node, request)
         node.newest_request = request.number(node.id)
+        node.begun_boot = self._out.boot
         node.request = request
         node.transfer = Transfer(request.chunks, node.timing, now)
         request.first_sent.setdefault(node.id, now)

@@ -4,7 +4,8 @@ A node drops whatever is not newer than the newest boot counter that it heard of
 gateway that lost its state file and its clock may count below that. It looks healthy then, because
 heartbeats keep coming, but no node answers it. What gives it away is the node's own count of
 rejected messages, in its HELLO: if that rises while nothing that we send is answered, our boot
-counter jumps, further each time, until the nodes listen.
+counter jumps, further each time, until the nodes listen. It jumps as well if a node calls our
+newest request superseded: an earlier run had the same boot counter.
 """
 
 from __future__ import annotations
@@ -50,6 +51,16 @@ class BootRecovery:
         unanswered = node.counters.messages_out - node.answered_at
         if min(hello.rejected - node.rejected_before, unanswered) < _IGNORED:
             return False, None
+        jumped, warning = self._jump(node)
+        if jumped:
+            node.rejected_before = hello.rejected
+        return jumped, warning
+
+    def superseded(self, node: Node) -> tuple[bool, str | None]:
+        """The node knows newer requests than the newest: the same results as for `hello`."""
+        return self._jump(node)
+
+    def _jump(self, node: Node) -> tuple[bool, str | None]:
         before = self._out.boot
         if not self._left or before + self._left[0] > _HIGHEST_JUMP:
             return False, self._give_up(node)
@@ -57,13 +68,12 @@ class BootRecovery:
         for other in self._nodes:
             other.answered_at = other.counters.messages_out
             other.rejected_before = None
-        node.rejected_before = hello.rejected
         if self._warned:
             return True, None
         self._warned = True
         return True, (
-            f"node {node.id} drops what this gateway sends as old: it has heard a boot counter "
-            f"above {before}; raising ours. Keep the state folder (--state-dir) and set the clock"
+            f"node {node.id} takes what this gateway sends for old: it has heard boot counter "
+            f"{before} or higher; raising ours. Keep the state folder (--state-dir), set the clock"
         )
 
     def _give_up(self, node: Node) -> str | None:
@@ -71,7 +81,7 @@ class BootRecovery:
             return None
         self._hopeless.add(node.id)
         return (
-            f"node {node.id} drops what this gateway sends, also under boot counter "
+            f"node {node.id} takes what this gateway sends for old, also under boot counter "
             f"{self._out.boot}: reset the node, so that it forgets what it heard"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from variant_parallelism.gateway.types import Answer, NodeStatus
+from variant_parallelism.gateway.types import Answer, Answered, Event, NodeChanged, NodeStatus
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
@@ -58,6 +58,21 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
         },
         "counters": node.counters.as_dict(),
     }
+
+
+def event_json(event: Event, variants: dict[int, str]) -> dict[str, Any]:
+    """What happened, as `event` says; `variants` by node id."""
+    if isinstance(event, Answered):
+        return {"event": "answer", **answer_json(event.answer)}
+    if isinstance(event, NodeChanged):
+        return {
+            "event": "node",
+            "node": event.node,
+            "variant": variants[event.node],
+            "state": event.state,
+            "reason": event.reason,
+        }
+    return {"event": "warning", "text": event.text}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism.aggregate import combine_mean, combine_vp, probabilities, scatter, winner
+from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.types import Answer, Entries, Vote
-from variant_parallelism.wire import CHUNK_SIZE
+from variant_parallelism.preprocess import MAX_SIDE
+from variant_parallelism.wire import CHUNK_SIZE, MAX_K
 
 REMEMBERED = 1024
 """Ended requests that late and duplicate answers are told apart for."""
@@ -102,6 +104,22 @@ class RequestBook:
 
     def ended(self, number: int) -> Request | None:
         return self._ended.get(number)
+
+
+def check(fleet: Fleet, image: NDArray[np.uint8], k: int, deadline_s: float) -> None:
+    """VpError if a fleet cannot be asked this."""
+    classes = len(fleet.manifest.classes)
+    channels = fleet.manifest.input.channels
+    if not 1 <= k <= min(MAX_K, classes):
+        raise VpError(f"k must be 1 to {min(MAX_K, classes)}, not {k}")
+    if not 0 < deadline_s <= 600:
+        raise VpError(f"the deadline must be over 0 and up to 600000 ms, not {deadline_s * 1000:g}")
+    good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == channels
+    if not good or not all(1 <= side <= MAX_SIDE for side in image.shape[:2]):
+        raise VpError(
+            f"an image must be uint8, height x width x {channels}, sides 1 to {MAX_SIDE}, "
+            f"not {image.dtype} {'x'.join(map(str, image.shape))}"
+        )
 
 
 def is_newer(number: int, than: int) -> bool:

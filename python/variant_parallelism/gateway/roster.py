@@ -43,6 +43,8 @@ class Node:
     """Highest counter sent to this node: it refuses messages that fall far behind."""
     newest_request: int | None = None
     """Number of the request begun last: the node takes no older one."""
+    begun_boot: int = -1
+    """This gateway's boot counter when it began that request."""
     answered_at: int = 0
     """Messages that had been sent to it when it last answered one."""
     rejected_before: int | None = None

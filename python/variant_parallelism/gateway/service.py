@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -68,7 +69,15 @@ class Gateway:
         self._state = StateFile.load(self._state_dir, self.fleet.table.name, self.fleet.key)
         boot = self._state.next_boot()
         self._state.save()
-        self._core = Core(self.fleet, boot, highest=self._state.highest, on_boot=self._keep_boot)
+        # Random, so that a run whose counters were lost does not take a node's answer to an
+        # earlier request for the answer to its own.
+        self._core = Core(
+            self.fleet,
+            boot,
+            highest=self._state.highest,
+            on_boot=self._keep_boot,
+            first_request=secrets.randbits(16),
+        )
         self._open = True
         try:
             await self._open_links()

@@ -13,7 +13,7 @@ from variant_parallelism.fleet import parse_endpoint
 
 Address = tuple[str, int]
 
-_NO_HOST = "the host name has an empty part, or one over 63 characters"
+_NO_HOST = "not a host name and a port"
 
 
 class UdpLink(asyncio.DatagramProtocol):
@@ -28,9 +28,9 @@ class UdpLink(asyncio.DatagramProtocol):
 
     async def open(self, listen: str) -> None:
         """Bind to `host:port`; VpError if that cannot be had."""
-        host, port = parse_endpoint(listen)
         loop = asyncio.get_running_loop()
         try:
+            host, port = parse_endpoint(listen)
             await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
@@ -38,20 +38,20 @@ class UdpLink(asyncio.DatagramProtocol):
             else:
                 why = error.strerror or str(error)
             raise VpError(f"cannot listen on udp {listen}: {why}; see [gateway] listen") from None
-        except UnicodeError:
+        except ValueError:
             raise VpError(
                 f"cannot listen on udp {listen}: {_NO_HOST}; see [gateway] listen"
             ) from None
 
     async def add_node(self, node_id: int, endpoint: str) -> str | None:
         """Resolve a node's `host:port`; None, or why it has no address."""
-        host, port = parse_endpoint(endpoint)
         loop = asyncio.get_running_loop()
         try:
+            host, port = parse_endpoint(endpoint)
             found = await loop.getaddrinfo(host, port, family=self._family, type=socket.SOCK_DGRAM)
         except OSError as error:
             return f"{endpoint}: {error.strerror or error}"
-        except UnicodeError:
+        except ValueError:
             return f"{endpoint}: {_NO_HOST}"
         address = (str(found[0][4][0]), int(found[0][4][1]))
         other = self._node_at.get(address)
