@@ -2,34 +2,68 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import re
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from variant_parallelism.errors import VpError
-from variant_parallelism.manifest import Manifest, VariantInfo, load_manifest
+from variant_parallelism.manifest import Manifest, PlainName, VariantInfo, load_manifest
 from variant_parallelism.toml_lines import load_toml, located_error
 
 MAX_K = 16
 KEY_SIZE = 32
 
-_ENDPOINT = re.compile(r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.\-]+):([0-9]{1,5})$")
+_ENDPOINT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_.\-]+)):([0-9]{1,5})")
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?")
+_NETWORK_SCHEMES = ("socket", "rfc2217")
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:
-    """Split `host:port`; ValueError if it is not one."""
-    match = _ENDPOINT.match(text)
-    if match is None or int(match.group(2)) > 65535:
+    """Split `host:port`, the host a name, an IPv4 address or an IPv6 address in brackets.
+
+    ValueError if it is not one; port 0 is left to the caller.
+    """
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or int(match.group(3)) > 65535:
         raise ValueError(f"{text!r} is not host:port")
-    return match.group(1).strip("[]"), int(match.group(2))
+    address, name, port = match.groups()
+    try:
+        if address is not None:
+            ipaddress.IPv6Address(address)
+        elif name.replace(".", "").isdecimal():
+            ipaddress.IPv4Address(name)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not host:port: {error}") from None
+    if name is not None and not all(map(_LABEL.fullmatch, name.split("."))):
+        raise ValueError(f"{text!r} is not host:port")
+    return address or name, int(port)
+
+
+def _endpoint(text: str) -> str:
+    if parse_endpoint(text)[1] == 0:
+        raise ValueError(f"{text!r} has port 0: give one of 1 to 65535")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError(f"{text!r} is no path of a file")
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+PathText = Annotated[str, AfterValidator(_path)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class GatewayTable(_Table):
@@ -39,14 +73,8 @@ class GatewayTable(_Table):
     uses when a gateway already runs.
     """
 
-    listen: str = "0.0.0.0:47800"
-    http: str = "127.0.0.1:8470"
-
-    @model_validator(mode="after")
-    def _endpoints(self) -> GatewayTable:
-        parse_endpoint(self.listen)
-        parse_endpoint(self.http)
-        return self
+    listen: Endpoint = "0.0.0.0:47800"
+    http: Endpoint = "127.0.0.1:8470"
 
 
 class NodeTable(_Table):
@@ -61,8 +89,23 @@ class NodeTable(_Table):
     board: str
     serial: str | None = None
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115200
-    udp: str | None = None
+    udp: Endpoint | None = None
     emulated: Literal["serial", "udp"] | None = None
+
+    @field_validator("serial")
+    @classmethod
+    def _openable(cls, serial: str | None) -> str | None:
+        if serial is None:
+            return None
+        if not serial or not serial.isprintable():
+            raise ValueError(f"{serial!r} is neither a device nor a URL such as socket://host:port")
+        scheme = serial.partition(":")[0].lower()
+        if scheme in _NETWORK_SCHEMES:
+            try:
+                _endpoint(urlsplit(serial).netloc)
+            except ValueError as error:
+                raise ValueError(f"{serial!r} is not {scheme}://host:port: {error}") from None
+        return serial
 
     @model_validator(mode="after")
     def _one_transport(self) -> NodeTable:
@@ -72,27 +115,44 @@ class NodeTable(_Table):
                 f"node {self.id} needs exactly one of serial, udp, emulated"
                 + (f", not {' and '.join(given)}" if given else "")
             )
-        if self.udp is not None:
-            parse_endpoint(self.udp)
         return self
 
     @property
     def port(self) -> str | None:
-        """What no second node may use."""
+        """The way to the node, as written; None for an emulated one."""
         return self.serial or self.udp
+
+    @property
+    def port_key(self) -> tuple[str, ...] | None:
+        """What no second node may use: equal for two spellings of one port."""
+        if self.udp is not None:
+            return ("udp", *_place(self.udp))
+        if self.serial is None:
+            return None
+        url = urlsplit(self.serial)
+        if url.scheme in _NETWORK_SCHEMES:
+            return ("tcp", *_place(url.netloc))
+        is_url = "://" in self.serial
+        return ("device", self.serial if is_url else os.path.realpath(self.serial))
+
+
+def _place(endpoint: str) -> tuple[str, str]:
+    host, port = parse_endpoint(endpoint)
+    host = "127.0.0.1" if host.lower() == "localhost" else host.lower()
+    return (str(ipaddress.IPv6Address(host)) if ":" in host else host), str(port)
 
 
 class FleetTable(_Table):
     """The whole file, as written."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=63)]
+    name: PlainName
     id: Annotated[int, Field(ge=0, le=255)]
-    manifest: str
+    manifest: PathText
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 2
     deadline_ms: Annotated[int, Field(ge=1, le=600_000)] = 1000
     hello_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
     aggregation: Literal["vp", "vip"] | None = None
-    key_file: str | None = None
+    key_file: PathText | None = None
     gateway: GatewayTable = GatewayTable()
     nodes: Annotated[list[NodeTable], Field(min_length=1)]
 
@@ -143,22 +203,25 @@ def load_fleet(path: Path) -> Fleet:
 
 def _check_nodes(path: Path, text: str, table: FleetTable, manifest: Manifest) -> None:
     ids: dict[int, int] = {}
-    ports: dict[str, int] = {}
+    ports: dict[tuple[str, ...], NodeTable] = {}
     known = [variant.name for variant in manifest.variants]
     for index, node in enumerate(table.nodes):
         if node.id in ids:
             raise located_error(path, text, ("nodes", index, "id"), f"two nodes have id {node.id}")
         ids[node.id] = index
-        if node.port is not None and node.port in ports:
+        place = node.port_key
+        if place is not None and place in ports:
+            other = ports[place]
             key = "serial" if node.serial else "udp"
+            alias = f" ({other.port})" if other.port != node.port else ""
             raise located_error(
                 path,
                 text,
                 ("nodes", index, key),
-                f"node {node.id} and node {ports[node.port]} are both on {node.port}",
+                f"node {node.id} and node {other.id} are both on {node.port}{alias}",
             )
-        if node.port is not None:
-            ports[node.port] = node.id
+        if place is not None:
+            ports[place] = node
         if node.variant not in known:
             raise located_error(
                 path,
@@ -177,6 +240,8 @@ def read_key(path: Path) -> bytes:
         raise VpError(f"cannot read key file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         text = ""
+    except ValueError as error:
+        raise VpError(f"cannot read key file {str(path)!r}: {error}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise VpError(f"key file {path} can be read by others: run chmod 600 {path}")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):

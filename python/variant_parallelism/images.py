@@ -115,9 +115,10 @@ def _one_line(error: Exception) -> str:
 def _upright(image: Image.Image) -> Image.Image:
     """Turned by its EXIF orientation; as it is where the EXIF block is damaged."""
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+        orientation = image.getexif().get(_ORIENTATION)
     except Exception:
         return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
 
 

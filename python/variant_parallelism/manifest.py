@@ -14,15 +14,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from variant_parallelism.errors import VpError
+from variant_parallelism.preprocess import MAX_SIDE
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Pixels = Annotated[int, Field(ge=1, le=4096)]
+Pixels = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=63)]
+"""Names files and folders, so it never leads out of the one it is put in."""
 
 MODEL_HASH_SIZE = 8
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DatasetInfo(_Model):
@@ -61,7 +64,7 @@ class VariantInfo(_Model):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=31)]
-    file: str
+    file: PlainName
     hash: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     resolution: Pixels
     width: Annotated[float, Field(gt=0)]
@@ -80,7 +83,9 @@ class VariantInfo(_Model):
     epochs: int
 
     @model_validator(mode="after")
-    def _crop_inside_margin(self) -> VariantInfo:
+    def _geometry(self) -> VariantInfo:
+        if self.resolution + self.margin > MAX_SIDE:
+            raise ValueError(f"resolution and margin must not exceed {MAX_SIDE} together")
         if max(self.crop_top, self.crop_left) > self.margin:
             raise ValueError("crop_top and crop_left must not exceed margin")
         return self
@@ -98,7 +103,7 @@ class Manifest(_Model):
     """`manifest.json`, schema 1."""
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
-    name: str
+    name: PlainName
     family: Literal["vp", "vip"]
     dataset: DatasetInfo
     classes: Annotated[list[str], Field(min_length=2, max_length=65535)]
@@ -132,17 +137,24 @@ def model_hash(tflite: bytes) -> str:
 def load_manifest(path: Path) -> Manifest:
     """Read and check a manifest; VpError names the file and the first thing that is wrong."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise VpError(f"cannot read manifest {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise VpError(f"manifest {path} is not UTF-8 text") from None
+    except ValueError as error:
+        raise VpError(f"cannot read manifest {str(path)!r}: {error}") from None
+    if not text.strip():
+        raise VpError(f"manifest {path} is empty")
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise VpError(f"manifest {path}: {where}: {first['msg']}") from None
+        if not where.isprintable():
+            where = repr(where)
+        message = first["msg"].removeprefix("Value error, ")
+        raise VpError(f"manifest {path}: {where}: {message}") from None
 
 
 def save_manifest(manifest: Manifest, path: Path) -> None:

@@ -60,15 +60,21 @@ def load_toml(path: Path, model: type[T]) -> tuple[T, str]:
     VpError names the file, the line and the key of the first thing that is wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise VpError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise VpError(f"{path} is not UTF-8 text") from None
+    except ValueError as error:
+        raise VpError(f"cannot read {str(path)!r}: {error}") from None
+    if not text.strip():
+        raise VpError(f"{path} is empty")
     try:
         data: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or Python's own for an endless number.
         raise VpError(f"{path}: {error}") from None
+    except RecursionError:
+        raise VpError(f"{path}: its arrays or tables are nested too deeply") from None
     try:
         return model.model_validate(data), text
     except ValidationError as error:
@@ -81,6 +87,8 @@ def located_error(path: Path, text: str, location: Location, message: str) -> Vp
     line = find_line(text, location)
     where = f"{path}:{line}" if line else str(path)
     key = ".".join(str(part) for part in location if isinstance(part, str))
+    if not key.isprintable():
+        key = repr(key)
     return VpError(f"{where}: {key}: {message}" if key else f"{where}: {message}")
 
 
