@@ -182,4 +182,4 @@ async def test_node_with_another_fleets_key_never_takes_part(
             await running.until_state(1, "dead")
             answer = await running.classify(digits.test_images[1])
             assert [vote.node for vote in answer.votes] == [2] and answer.missing == (1,)
-        assert running.gateway.counters.foreign == 0
+        assert running.status(1).counters.foreign == 0
