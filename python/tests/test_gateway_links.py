@@ -285,6 +285,19 @@ def test_a_caller_that_gives_up_leaves_nothing_behind(tmp_path: Path) -> None:
     run(test)
 
 
+def test_the_port_is_free_again_on_leaving(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        for _ in range(3):
+            async with Gateway(fleet, state_dir=tmp_path):
+                pass
+            host, port = fleet.table.gateway.listen.split(":")
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind((host, int(port)))
+
+    run(test)
+
+
 def test_leaving_ends_what_waits(tmp_path: Path) -> None:
     async def test() -> None:
         fleet = loopback_fleet([], udp=1)

@@ -254,7 +254,7 @@ class Gateway:
             self._timer.cancel()
         await asyncio.gather(*(link.close() for link in self._serial.values()))
         if self._udp is not None:
-            self._udp.close()
+            await self._udp.close()
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(VpError("the gateway was closed"))

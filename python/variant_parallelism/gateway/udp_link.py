@@ -25,6 +25,7 @@ class UdpLink(asyncio.DatagramProtocol):
         self._family = socket.AF_INET
         self._address_of: dict[int, Address] = {}
         self._node_at: dict[Address, int] = {}
+        self._lost = asyncio.Event()
 
     async def open(self, listen: str) -> None:
         """Bind to `host:port`; VpError if that cannot be had."""
@@ -66,15 +67,20 @@ class UdpLink(asyncio.DatagramProtocol):
         if self._transport is not None and address is not None:
             self._transport.sendto(data, address)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Return once the port is free again."""
         if self._transport is not None:
             self._transport.close()
+            await self._lost.wait()
 
     # asyncio.DatagramProtocol
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._family = transport.get_extra_info("socket").family
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost.set()
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         self._on_datagram(self._node_at.get((addr[0], addr[1])), data)
