@@ -94,7 +94,7 @@ async def test_replayed_messages_are_dropped_and_counted(
 async def test_recording_of_an_earlier_boot_is_refused_after_a_reset(
     bench: Bench, digits: Dataset
 ) -> None:
-    """A node forgets the gateway's counters at a reset; the gateway must not forget the node's."""
+    """A reset node forgets which sequences it heard; the gateway must not forget the node's."""
     fleet = bench.fleet([("d12", "udp")])
     async with bench.run(fleet, linked=True) as running:
         link = running.links[1]

@@ -82,7 +82,7 @@ class BootRecovery:
         self._hopeless.add(node.id)
         return (
             f"node {node.id} takes what this gateway sends for old, also under boot counter "
-            f"{self._out.boot}: reset the node, so that it forgets what it heard"
+            f"{self._out.boot}: cut the node's power, so that it forgets what it heard"
         )
 
 
