@@ -324,6 +324,23 @@ def test_the_boot_counter_rises_at_every_start(tmp_path: Path) -> None:
     assert run(lambda: boots(fleet)) > first
 
 
+def test_a_lost_state_folder_costs_no_answer_and_the_higher_counter_is_kept(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([tcp_url()], udp=1)
+        async with nodes_of(fleet, {}) as nodes:
+            for node in nodes.nodes.values():
+                node.gateway_boot = minutes_since_2024() + 2000
+                node.replay.accept(node.gateway_boot << 16)
+            async with Gateway(fleet, state_dir=tmp_path) as gateway:
+                await gateway.wait_for_nodes(2, 20)
+                answer = await gateway.classify(make_image(fleet))
+                assert (answer.missing, answer.errors) == ((), {})
+        kept = StateFile.load(tmp_path, "simulated", KEY).boot
+        assert minutes_since_2024() + 2000 < kept < minutes_since_2024() + 5000
+
+    run(test)
+
+
 def test_counters_of_nodes_are_kept_under_their_key_only(tmp_path: Path) -> None:
     async def test() -> None:
         fleet = loopback_fleet([], udp=1)

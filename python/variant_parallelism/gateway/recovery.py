@@ -51,10 +51,7 @@ class BootRecovery:
         unanswered = node.counters.messages_out - node.answered_at
         if min(hello.rejected - node.rejected_before, unanswered) < _IGNORED:
             return False, None
-        jumped, warning = self._jump(node)
-        if jumped:
-            node.rejected_before = hello.rejected
-        return jumped, warning
+        return self._jump(node)
 
     def superseded(self, node: Node) -> tuple[bool, str | None]:
         """The node knows newer requests than the newest: the same results as for `hello`."""
@@ -65,6 +62,8 @@ class BootRecovery:
         if not self._left or before + self._left[0] > _HIGHEST_JUMP:
             return False, self._give_up(node)
         self._out.raise_boot(self._left.pop(0))
+        # What is still on its way under the old counter will be rejected, and means nothing: the
+        # next HELLO is where counting begins again.
         for other in self._nodes:
             other.answered_at = other.counters.messages_out
             other.rejected_before = None
