@@ -141,7 +141,7 @@ def get_family(name: str, *, epochs: int | None = None, seed: int | None = None)
         raise VpError(f"unknown family {name!r}: choose from {', '.join(sorted(FAMILIES))}")
     recipe = family.recipe
     if epochs is not None:
-        recipe = replace(recipe, epochs=epochs)
+        recipe = replace(recipe, epochs=epochs, warm_epochs=epochs)
     if seed is not None:
         recipe = replace(recipe, seed=seed)
     return replace(family, recipe=recipe)
