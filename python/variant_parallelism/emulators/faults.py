@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def both_directions(rates: FaultRates, seed: int) -> dict[Direction, FaultSchedu
     return {way: FaultSchedule(rates, 2 * seed + i) for i, way in enumerate(Direction)}
 
 
-class _Carrier:
+class _Carrier(ABC):
     """Log, schedule and timing of both links; `_send` is theirs.
 
     `log` has every message that came in, before its faults; what is injected is not in it.
@@ -129,8 +130,9 @@ class _Carrier:
             timer.cancel()
         self._timers.clear()
 
+    @abstractmethod
     def _send(self, direction: Direction, data: bytes) -> None:
-        raise NotImplementedError
+        """Hand bytes to the side that they go to."""
 
 
 @dataclass(frozen=True)
