@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.preprocess import MAX_SIDE
+from variant_parallelism.text_files import read_text
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Pixels = Annotated[int, Field(ge=1, le=MAX_SIDE)]
@@ -136,16 +137,7 @@ def model_hash(tflite: bytes) -> str:
 
 def load_manifest(path: Path) -> Manifest:
     """Read and check a manifest; VpError names the file and the first thing that is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise VpError(f"cannot read manifest {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise VpError(f"manifest {path} is not UTF-8 text") from None
-    except ValueError as error:
-        raise VpError(f"cannot read manifest {str(path)!r}: {error}") from None
-    if not text.strip():
-        raise VpError(f"manifest {path} is empty")
+    text = read_text(path, "manifest")
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from variant_parallelism.errors import VpError
+from variant_parallelism.text_files import read_text
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([A-Za-z0-9_.\-]+)\s*\]\]?")
 _KEY = re.compile(r"^\s*\"?([A-Za-z0-9_\-]+)\"?\s*=")
@@ -59,16 +60,7 @@ def load_toml(path: Path, model: type[T]) -> tuple[T, str]:
 
     VpError names the file, the line and the key of the first thing that is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise VpError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise VpError(f"{path} is not UTF-8 text") from None
-    except ValueError as error:
-        raise VpError(f"cannot read {str(path)!r}: {error}") from None
-    if not text.strip():
-        raise VpError(f"{path} is empty")
+    text = read_text(path)
     try:
         data: dict[str, Any] = tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, or Python's own for an endless number.
