@@ -1,0 +1,120 @@
+"""Where compiled models run: emulated boards, and this machine under sanitizers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vp_converters.errors import ConversionError
+
+FOLDER = Path(__file__).parent
+
+# The counters tick every 31.25 or 40 ns: with 128 ns an instruction no instruction is lost.
+_ICOUNT_SHIFT = 7
+INSTRUCTION_PS = 1000 << _ICOUNT_SHIFT
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a program runs.
+
+    Attributes:
+        name: as QEMU calls it.
+        core: the processor.
+        tools: programs it needs, each with the Debian packages that hold it; the first is the
+            compiler.
+        flags: for compiling and linking.
+        link_flags: for linking a program that runs on the machine.
+        sources: C files of this folder that it needs beside a main program.
+        run: the command that runs program.elf.
+        count: more arguments that make its counter count instructions.
+        tick_ps: picoseconds that the counter needs for one step.
+        arena_bytes: the largest arena.
+        kernels: what its instruction set can run, best first.
+    """
+
+    name: str
+    core: str
+    tools: Mapping[str, str]
+    flags: Sequence[str]
+    link_flags: Sequence[str]
+    sources: Sequence[str]
+    run: Sequence[str]
+    count: Sequence[str] = ()
+    tick_ps: int = 0
+    arena_bytes: int = 16 << 20
+    kernels: Sequence[str] = ("portable",)
+
+    @property
+    def compiler(self) -> str:
+        """The C compiler's name."""
+        return next(iter(self.tools))
+
+    def check_tools(self) -> None:
+        """ConversionError that names the Debian packages of the first tool that is missing."""
+        for tool, package in self.tools.items():
+            if shutil.which(tool) is None:
+                raise ConversionError(f"{tool} not found: apt install {package}")
+
+
+def _board(name: str, core: str, flags: str, tick_ps: int, kernels: Sequence[str]) -> Machine:
+    return Machine(
+        name=name,
+        core=core,
+        tools={
+            "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+            "qemu-system-arm": "qemu-system-arm",
+        },
+        flags=("-O2", *flags.split(), "-ffunction-sections", "-fdata-sections"),
+        link_flags=(
+            *("-Wl,--gc-sections", "-nostartfiles", "--specs=rdimon.specs"),
+            *("-L", str(FOLDER), "-T", f"{name}.ld"),
+        ),
+        sources=("start.c",),
+        run=(
+            *("qemu-system-arm", "-M", name, "-kernel", "program.elf", "-net", "none"),
+            *("-display", "none", "-serial", "none", "-monitor", "none"),
+            *("-semihosting-config", "enable=on,target=native"),
+        ),
+        count=("-icount", f"shift={_ICOUNT_SHIFT}"),
+        tick_ps=tick_ps,
+        kernels=kernels,
+    )
+
+
+MPS2_AN386 = _board(
+    "mps2-an386",
+    "Cortex-M4F",
+    "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16",
+    tick_ps=40000,
+    kernels=("dsp", "portable"),
+)
+MPS2_AN500 = _board(
+    "mps2-an500",
+    "Cortex-M7",
+    "-mcpu=cortex-m7 -mthumb -mfloat-abi=hard -mfpu=fpv5-d16",
+    tick_ps=40000,
+    kernels=("dsp", "portable"),
+)
+MPS3_AN547 = _board(
+    "mps3-an547",
+    "Cortex-M55",
+    "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard",
+    tick_ps=31250,
+    kernels=("mve", "dsp", "portable"),
+)
+BOARDS: Mapping[str, Machine] = {
+    board.name: board for board in (MPS2_AN386, MPS2_AN500, MPS3_AN547)
+}
+
+SANITIZED_HOST = Machine(
+    name="host",
+    core="host",
+    tools={"cc": "gcc"},
+    flags=("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    link_flags=(),
+    sources=("host_start.c",),
+    run=("./program.elf",),
+)
