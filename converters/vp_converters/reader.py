@@ -47,8 +47,11 @@ _CONSTANT_TYPES: dict[str, np.dtype[Any]] = {
 _T = TypeVar("_T")
 
 
-def read_file(path: str | Path) -> tuple[bytes, Graph]:
+def read_file(path: str | Path, attributes: bool = True) -> tuple[bytes, Graph]:
     """The file's bytes and its graph.
+
+    Args:
+        attributes: as for read_graph.
 
     Raises:
         ConversionError: the file is missing, unreadable or not a model this package understands.
@@ -61,13 +64,17 @@ def read_file(path: str | Path) -> tuple[bytes, Graph]:
     except OSError as error:
         raise ConversionError(f"{path}: {error.strerror or error}") from error
     try:
-        return data, read_graph(data)
+        return data, read_graph(data, attributes)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from None
 
 
-def read_graph(data: bytes) -> Graph:
+def read_graph(data: bytes, attributes: bool = True) -> Graph:
     """The graph of a .tflite file's bytes.
+
+    Args:
+        attributes: read the operators' options. Without, operators with options that this package
+            does not know are accepted too, and all have the default ones.
 
     Raises:
         ConversionError: the bytes are not a .tflite file, are damaged, or hold something that a
@@ -76,7 +83,7 @@ def read_graph(data: bytes) -> Graph:
     if len(data) < 8 or data[4:8] != _IDENTIFIER:
         raise ConversionError("not a .tflite file (no TFL3 identifier)")
     try:
-        return _Reader(data).graph()
+        return _Reader(data, attributes).graph()
     except ConversionError:
         raise
     except _MALFORMED as error:
@@ -84,8 +91,9 @@ def read_graph(data: bytes) -> Graph:
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, attributes: bool) -> None:
         self._data = data
+        self._attributes = attributes
         # The vectors of a sound file do not overlap, and each entry takes at least four bytes; a
         # damaged file may name the same bytes again and again.
         self._entries_left = len(data) // 4
@@ -220,6 +228,8 @@ class _Reader:
         if not outputs or -1 in outputs:
             raise ConversionError(f"operator {index} {kind} has no output")
         op = Op(index, kind, inputs, outputs)
+        if not self._attributes:
+            return op
         try:
             return read_attributes(op, table.BuiltinOptions(), tensors)
         except ConversionError as error:
