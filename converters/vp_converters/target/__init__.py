@@ -100,7 +100,11 @@ def _build(work: Path, models: Sequence[CompiledModel], machine: Machine) -> Non
         f"const uint32_t vp_target_model_count = {len(models)};\n"
     )
     write_files(work, files)
-    defines = [f"VP_TARGET_ARENA_SIZE={max(arena, 8)}u", f"VP_TARGET_MAX_MODELS={len(models)}"]
+    defines = [
+        f"VP_TARGET_ARENA_SIZE={max(arena, 8)}u",
+        f"VP_TARGET_INPUT_SIZE={max(int(np.prod(model.input_shape)) for model in models)}u",
+        f"VP_TARGET_MAX_MODELS={len(models)}",
+    ]
     sources = ["main.c", *machine.sources, *sources_of(files)]
     link_program(work, machine, compile_sources(work, machine, sources, defines))
 

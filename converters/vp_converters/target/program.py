@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from vp_converters.errors import ConversionError
-from vp_converters.target.machines import FOLDER, INSTRUCTION_PS, Machine
+from vp_converters.target.machines import FOLDER, Machine
 
 _WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 _OVERFLOW = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
@@ -59,6 +59,18 @@ def link_program(work: Path, machine: Machine, objects: Sequence[str]) -> None:
     _tool(work, [machine.compiler, *flags, "-o", "program.elf", *objects], machine.name)
 
 
+def link_alone(
+    work: Path, machine: Machine, objects: Sequence[str], entry: str, target: str
+) -> None:
+    """Links ``target``, which cannot run: the function ``entry`` and what it needs, nothing else.
+
+    Raises:
+        ConversionError: it does not link.
+    """
+    flags = (*machine.flags, "-nostartfiles", "-Wl,--gc-sections", f"-Wl,-e,{entry}")
+    _tool(work, [machine.compiler, *flags, "-o", target, *objects])
+
+
 def run_program(work: Path, machine: Machine, count: bool, timeout: float) -> None:
     """Runs program.elf in ``work``.
 
@@ -86,7 +98,7 @@ def _machine_defines(machine: Machine) -> list[str]:
         return []
     return [
         f"VP_TARGET_TICK_PS={machine.tick_ps}u",
-        f"VP_TARGET_INSTRUCTION_PS={INSTRUCTION_PS}u",
+        f"VP_TARGET_INSTRUCTION_PS={machine.instruction_ps}u",
     ]
 
 
