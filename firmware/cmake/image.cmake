@@ -25,11 +25,15 @@ foreach(variant_file IN LISTS variant_files)
   get_filename_component(variant_dir "${variant_file}" DIRECTORY)
   get_filename_component(variant "${variant_dir}" NAME)
 
-  file(GLOB model_sources CONFIGURE_DEPENDS "${variant_dir}/model/*.c"
-       "${variant_dir}/model/nn/*.c")
-  add_library(model_${variant} STATIC ${model_sources})
-  target_include_directories(model_${variant} PRIVATE "${variant_dir}/model")
-  target_compile_options(model_${variant} PRIVATE -O2)
+  if(VP_RUNTIME STREQUAL "tflm")
+    vp_add_tflm_model(model_${variant} "${variant_dir}/model")
+  else()
+    file(GLOB model_sources CONFIGURE_DEPENDS "${variant_dir}/model/*.c"
+         "${variant_dir}/model/nn/*.c")
+    add_library(model_${variant} STATIC ${model_sources})
+    target_include_directories(model_${variant} PRIVATE "${variant_dir}/model")
+    target_compile_options(model_${variant} PRIVATE -O2)
+  endif()
 
   add_executable(image_${variant} EXCLUDE_FROM_ALL boards/common/main.c "${variant_file}")
   target_include_directories(image_${variant} PRIVATE "${variant_dir}" "${variant_dir}/model")

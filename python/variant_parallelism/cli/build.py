@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from variant_parallelism.firmware import Image
+    from variant_parallelism.firmware.tflm_checkout import TflmCheckout
 
 
 def command(
@@ -21,13 +22,21 @@ def command(
         str | None, typer.Option(help="Build for this board [the fleet's; mps2-an386].")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the build trees.")] = Path("build/firmware"),
+    runtime: Annotated[
+        Literal["compiled", "tflm"],
+        typer.Option(help="What runs the models: their own C, or TensorFlow Lite Micro."),
+    ] = "compiled",
+    tflm_path: Annotated[
+        Path | None,
+        typer.Option(help="Your checkout of TensorFlow Lite Micro, for --runtime tflm."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
     """Build the firmware images that SOURCE needs and print what they take."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    images = _build(source, board, out, console)
+    images = _build(source, board, out, console, _checkout(runtime, tflm_path))
     for image in images:
         if image.warning is not None:
             print(f"warning: {image.warning}", file=sys.stderr)
@@ -37,7 +46,20 @@ def command(
         _print(images)
 
 
-def _build(source: Path, board: str | None, out: Path, console: Console) -> list[Image]:
+def _checkout(runtime: str, path: Path | None) -> TflmCheckout | None:
+    from variant_parallelism.errors import VpError
+    from variant_parallelism.firmware.tflm_checkout import open_checkout
+
+    if runtime == "tflm":
+        return open_checkout(path)
+    if path is not None:
+        raise VpError("--tflm-path is for --runtime tflm")
+    return None
+
+
+def _build(
+    source: Path, board: str | None, out: Path, console: Console, tflm: TflmCheckout | None
+) -> list[Image]:
     from variant_parallelism.firmware import build_fleet, build_images
     from variant_parallelism.fleet import load_fleet
     from variant_parallelism.manifest import load_manifest
@@ -45,12 +67,12 @@ def _build(source: Path, board: str | None, out: Path, console: Console) -> list
     if source.suffix == ".toml":
         fleet = load_fleet(source)
         if board is None:
-            images = build_fleet(fleet, out, console).values()
+            images = build_fleet(fleet, out, console, tflm).values()
             return list({(image.variant, image.board): image for image in images}.values())
         variants = sorted({node.variant for node in fleet.nodes})
-        return build_images(fleet.manifest_path, variants, board, out, console)
+        return build_images(fleet.manifest_path, variants, board, out, console, tflm)
     variants = [variant.name for variant in load_manifest(source).variants]
-    return build_images(source, variants, board or "mps2-an386", out, console)
+    return build_images(source, variants, board or "mps2-an386", out, console, tflm)
 
 
 def _print(images: list[Image]) -> None:

@@ -18,12 +18,20 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.firmware.boards import BoardInfo, load_board
 from variant_parallelism.firmware.timing import watchdog_warning
 from variant_parallelism.firmware.toolchain import BuildError, check_tools, run
-from variant_parallelism.firmware.variant_source import VariantSource, remove_stale, write_variant
+from variant_parallelism.firmware.variant_source import (
+    COMPILED,
+    Runtime,
+    VariantSource,
+    remove_stale,
+    write_variant,
+)
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.manifest import Manifest, load_manifest
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from variant_parallelism.firmware.tflm_checkout import TflmCheckout
 
 DEFAULT_OUT = Path("build/firmware")
 _OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes")
@@ -66,13 +74,19 @@ def build_image(manifest_path: Path, variant_name: str, board: str, out_dir: Pat
 
 
 def build_fleet(
-    fleet: Fleet, out_dir: Path = DEFAULT_OUT, console: Console | None = None
+    fleet: Fleet,
+    out_dir: Path = DEFAULT_OUT,
+    console: Console | None = None,
+    tflm: TflmCheckout | None = None,
 ) -> dict[int, Image]:
-    """Build what the nodes of a fleet need: node id -> image. Progress goes to `console`."""
+    """Build what the nodes of a fleet need: node id -> image. Progress goes to `console`.
+
+    `tflm` as for build_images.
+    """
     images: dict[tuple[str, str], Image] = {}
     for board in sorted({node.board for node in fleet.nodes}):
         variants = sorted({node.variant for node in fleet.nodes if node.board == board})
-        for image in build_images(fleet.manifest_path, variants, board, out_dir, console):
+        for image in build_images(fleet.manifest_path, variants, board, out_dir, console, tflm):
             images[image.variant, board] = image
     return {node.id: images[node.variant, node.board] for node in fleet.nodes}
 
@@ -83,10 +97,12 @@ def build_images(
     board: str,
     out_dir: Path = DEFAULT_OUT,
     console: Console | None = None,
+    tflm: TflmCheckout | None = None,
 ) -> list[Image]:
     """Build the images of some variants of a manifest for one board.
 
-    They stand in build/images under build_tree(...). VpError if a tool is missing, a
+    They stand in build/images under build_tree(...). With `tflm` the models run on TensorFlow Lite
+    Micro, from that checkout, instead of being compiled. VpError if a tool is missing, a
     variant or board unknown, a model cannot be compiled, or an image does not fit the board.
     """
     manifest = load_manifest(manifest_path)
@@ -94,7 +110,9 @@ def build_images(
     for name in variant_names:
         _check_variant(manifest, manifest_path, name)
     check_tools()
-    root = build_tree(out_dir, manifest_path, manifest.name, board)
+    runtime = _runtime(target, tflm)
+    tree = board if tflm is None else f"{board}-tflm"
+    root = build_tree(out_dir, manifest_path, manifest.name, tree)
     with _made_and_locked(root), _progress(console, len(variant_names)) as advance:
         variants_dir = root / "variants"
         remove_stale(variants_dir, {variant.name for variant in manifest.variants})
@@ -103,8 +121,8 @@ def build_images(
             advance(f"{name} for {board}", 0)
             variant = manifest.variant(name)
             tflite = manifest_path.parent / variant.file
-            source = write_variant(manifest, variant, tflite, variants_dir / name)
-            elf = _link(root, variants_dir, name, target)
+            source = write_variant(manifest, variant, tflite, variants_dir / name, runtime)
+            elf = _link(root, variants_dir, name, target, runtime)
             images.append(_image(elf, name, target, source, variant.hash))
             advance(f"{name} for {board}", 1)
         return images
@@ -114,12 +132,20 @@ def build_tree(out_dir: Path, manifest_path: Path, name: str, board: str) -> Pat
     """Where a manifest called `name` is built: `<name>-<digest>/<board>` in `out_dir`.
 
     The digest is of the manifest's path, so that two manifests of one name do not share a tree;
-    what a folder's name should not hold is replaced.
+    what a folder's name should not hold is replaced. With the tflm runtime `board` ends in "-tflm".
     """
     path = str(manifest_path.resolve()).encode(errors="surrogateescape")
     digest = hashlib.blake2s(path, digest_size=4).hexdigest()
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
     return out_dir.resolve() / f"{safe}-{digest}" / board
+
+
+def _runtime(board: BoardInfo, tflm: TflmCheckout | None) -> Runtime:
+    if tflm is None:
+        return COMPILED
+    from variant_parallelism.firmware.tflm import TflmRuntime
+
+    return TflmRuntime(tflm, board)
 
 
 def _check_variant(manifest: Manifest, path: Path, name: str) -> None:
@@ -128,9 +154,9 @@ def _check_variant(manifest: Manifest, path: Path, name: str) -> None:
         raise VpError(f"{path} has no variant {name!r}: it has {', '.join(known)}")
 
 
-def _link(root: Path, variants_dir: Path, variant: str, board: BoardInfo) -> Path:
+def _link(root: Path, variants_dir: Path, variant: str, board: BoardInfo, runtime: Runtime) -> Path:
     build = root / "build"
-    _configure(build, variants_dir, board.name)
+    _configure(build, variants_dir, board.name, runtime)
     jobs = str(os.cpu_count() or 1)
     try:
         run(["ninja", "-C", build, "-j", jobs, f"image_{variant}"], root / f"{variant}.log")
@@ -139,13 +165,14 @@ def _link(root: Path, variants_dir: Path, variant: str, board: BoardInfo) -> Pat
     return build / "images" / f"{variant}.elf"
 
 
-def _configure(build: Path, variants_dir: Path, board: str) -> None:
+def _configure(build: Path, variants_dir: Path, board: str, runtime: Runtime) -> None:
     """Run CMake where there is no build tree yet; Ninja runs it again when its inputs change."""
     source = firmware_dir()
     arguments = [
         *("-S", str(source), "-B", str(build), "-G", "Ninja"),
         f"-DCMAKE_TOOLCHAIN_FILE={source / 'cmake' / 'arm-none-eabi.cmake'}",
         *(f"-DVP_BOARD={board}", f"-DVP_VARIANTS_DIR={variants_dir}"),
+        *runtime.cmake_arguments(),
     ]
     stamp = build / _STAMP
     wanted = json.dumps(arguments)

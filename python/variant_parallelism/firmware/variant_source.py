@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from variant_parallelism._paths import firmware_dir
 from variant_parallelism.errors import VpError
 from variant_parallelism.manifest import Manifest, VariantInfo, model_hash
 from variant_parallelism.preprocess import input_lut
-
-if TYPE_CHECKING:
-    from vp_converters import CompiledModel
 
 _STAMP = "stamp.json"
 _SCORE_SCALE = 1 / 256
@@ -83,12 +80,91 @@ class VariantSource:
     step_macs: int
 
 
+@dataclass(frozen=True)
+class ModelSource:
+    """A model written as C into a folder of its own: what the image around it must know.
+
+    Attributes:
+        name: C identifier of the vp_model; <name>.h declares it and its sizes.
+        input_shape, output_shape: of its int8 tensors.
+        input, output: their (scale, zero point).
+        arena, step, step_macs: as in VariantSource.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    input: tuple[float, int]
+    output: tuple[float, int]
+    arena: int
+    step: str
+    step_macs: int
+
+
+class Runtime(Protocol):
+    """What runs the model in an image."""
+
+    def digest(self) -> str:
+        """Changes with whatever it makes a model's folder from, the model itself excepted."""
+
+    def write_model(self, tflite: Path, folder: Path, name: str) -> ModelSource:
+        """Write a model into `folder`; VpError if it cannot run it."""
+
+    def cmake_arguments(self) -> list[str]:
+        """What CMake must know of it."""
+
+
+class Compiled:
+    """The runtime of every image by default: the model as C of its own, without an interpreter."""
+
+    def digest(self) -> str:
+        """Of this file, the compiler and the sources that it copies."""
+        return _generator_digest()
+
+    def write_model(self, tflite: Path, folder: Path, name: str) -> ModelSource:
+        """Compile the model."""
+        try:
+            from vp_converters import ConversionError, compile_model
+        except ImportError as error:
+            raise VpError(
+                f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
+            ) from None
+        try:
+            compiled = compile_model(tflite, folder, name)
+        except ConversionError as error:
+            raise VpError(str(error)) from None
+        report = compiled.report()
+        step = max(compiled.steps(), key=lambda step: step.macs)
+        return ModelSource(
+            name=compiled.name,
+            input_shape=compiled.input_shape,
+            output_shape=compiled.output_shape,
+            input=(report["input"]["scale"], report["input"]["zero_point"]),
+            output=(report["output"]["scale"], report["output"]["zero_point"]),
+            arena=compiled.arena_size,
+            step=f"{step.operator} {step.op_index}",
+            step_macs=step.macs,
+        )
+
+    def cmake_arguments(self) -> list[str]:
+        """Nothing."""
+        return []
+
+
+COMPILED: Runtime = Compiled()
+
+
 def write_variant(
-    manifest: Manifest, variant: VariantInfo, tflite: Path, folder: Path
+    manifest: Manifest,
+    variant: VariantInfo,
+    tflite: Path,
+    folder: Path,
+    runtime: Runtime = COMPILED,
 ) -> VariantSource:
     """Write the variant's folder (variant.c, vp_image_config.h, model/) unless it is up to date.
 
-    VpError if the model cannot be read or compiled, or is not the one that the manifest describes.
+    VpError if the model cannot be read, `runtime` cannot run it, or it is not the one that the
+    manifest describes.
     """
     try:
         data = tflite.read_bytes()
@@ -99,14 +175,17 @@ def write_variant(
             f"{tflite} is not the model that its manifest describes "
             f"(hash {model_hash(data)}, manifest {variant.hash}): run vp quantize again"
         )
-    key = _key(manifest, variant)
+    key = _key(manifest, variant, runtime)
     stamp = _read_stamp(folder)
     if stamp is not None and stamp.get("key") == key:
         return VariantSource(**stamp["source"])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".vp-", dir=folder.parent) as temporary:
         partial = Path(temporary, folder.name)
-        source = _generate(manifest, variant, tflite, partial)
+        model = runtime.write_model(tflite, partial / "model", f"model_{variant.name}")
+        _check_model(manifest, variant, tflite, model)
+        _write_image(manifest, variant, model, partial)
+        source = VariantSource(arena=model.arena, step=model.step, step_macs=model.step_macs)
         (partial / _STAMP).write_text(json.dumps({"key": key, "source": vars(source)}) + "\n")
         if folder.exists():
             os.replace(folder, Path(temporary, "old"))
@@ -114,49 +193,48 @@ def write_variant(
     return source
 
 
-def _generate(
-    manifest: Manifest, variant: VariantInfo, tflite: Path, folder: Path
-) -> VariantSource:
-    compiled = _compile(tflite, folder / "model", f"model_{variant.name}")
-    side, channels = variant.resolution, manifest.input.channels
-    if compiled.input_shape != (1, side, side, channels):
+def _check_model(
+    manifest: Manifest, variant: VariantInfo, tflite: Path, model: ModelSource
+) -> None:
+    wanted = (1, variant.resolution, variant.resolution, manifest.input.channels)
+    if model.input_shape != wanted:
         raise VpError(
-            f"{tflite} takes {_shape(compiled.input_shape)}, "
-            f"the manifest says {_shape((1, side, side, channels))}"
+            f"{tflite} takes {_shape(model.input_shape)}, the manifest says {_shape(wanted)}"
         )
-    if compiled.output_shape[-1] != len(manifest.classes):
+    if model.output_shape[-1] != len(manifest.classes):
         raise VpError(
-            f"{tflite} gives {compiled.output_shape[-1]} scores, "
+            f"{tflite} gives {model.output_shape[-1]} scores, "
             f"the manifest has {len(manifest.classes)} classes"
         )
-    report = compiled.report()
-    _check_output(tflite, report["output"]["scale"], report["output"]["zero_point"])
-    table = input_lut(report["input"]["scale"], report["input"]["zero_point"]).tolist()
+    _check_output(tflite, *model.output)
+
+
+def _write_image(
+    manifest: Manifest, variant: VariantInfo, model: ModelSource, folder: Path
+) -> None:
+    table = input_lut(*model.input).tolist()
     rows = [", ".join(map(str, table[at : at + 16])) for at in range(0, 256, 16)]
     (folder / "variant.c").write_text(
         _VARIANT_C.format(
             name=variant.name,
-            identifier=compiled.name,
-            macro=compiled.name.upper(),
+            identifier=model.name,
+            macro=model.name.upper(),
             lut="\n".join(f"    {row}," for row in rows),
         )
     )
     (folder / "vp_image_config.h").write_text(
         _CONFIG_H.format(
             name=variant.name,
-            arena=compiled.arena_size,
+            arena=model.arena,
             capacity=manifest.input.size,
-            resolution=side,
-            channels=channels,
+            resolution=variant.resolution,
+            channels=manifest.input.channels,
             margin=variant.margin,
             crop_top=variant.crop_top,
             crop_left=variant.crop_left,
             classes=len(manifest.classes),
         )
     )
-    step = max(compiled.steps(), key=lambda step: step.macs)
-    name = f"{step.operator} {step.op_index}"
-    return VariantSource(arena=compiled.arena_size, step=name, step_macs=step.macs)
 
 
 def _check_output(tflite: Path, scale: float, zero_point: int) -> None:
@@ -169,20 +247,7 @@ def _check_output(tflite: Path, scale: float, zero_point: int) -> None:
         )
 
 
-def _compile(tflite: Path, folder: Path, name: str) -> CompiledModel:
-    try:
-        from vp_converters import ConversionError, compile_model
-    except ImportError as error:
-        raise VpError(
-            f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
-        ) from None
-    try:
-        return compile_model(tflite, folder, name)
-    except ConversionError as error:
-        raise VpError(str(error)) from None
-
-
-def _key(manifest: Manifest, variant: VariantInfo) -> str:
+def _key(manifest: Manifest, variant: VariantInfo, runtime: Runtime) -> str:
     """Changes with whatever the generated folder depends on."""
     facts = [
         variant.hash,
@@ -194,7 +259,7 @@ def _key(manifest: Manifest, variant: VariantInfo) -> str:
         manifest.input.size,
         manifest.input.channels,
         len(manifest.classes),
-        _generator_digest(),
+        runtime.digest(),
     ]
     return hashlib.blake2s(json.dumps(facts).encode()).hexdigest()
 

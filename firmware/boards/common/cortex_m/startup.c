@@ -14,6 +14,8 @@ extern uint8_t vp_data_end[];
 extern const uint8_t vp_data_load[];
 extern uint8_t vp_bss_start[];
 extern uint8_t vp_bss_end[];
+extern void (*const vp_constructors_start[])(void);
+extern void (*const vp_constructors_end[])(void);
 
 int main(void);
 void vp_core_tick(void);
@@ -26,6 +28,10 @@ __attribute__((noreturn, used)) static void run(void)
 {
     memcpy(vp_data_start, vp_data_load, (size_t)(vp_data_end - vp_data_start));
     memset(vp_bss_start, 0, (size_t)(vp_bss_end - vp_bss_start));
+    for (void (*const *constructor)(void) = vp_constructors_start;
+         constructor != vp_constructors_end; constructor++) {
+        (*constructor)();
+    }
     (void)main();
     vp_core_unexpected();
     for (;;) {
