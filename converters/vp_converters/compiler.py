@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vp_converters.backends import for_kernels
 from vp_converters.emit import emit
 from vp_converters.errors import ConversionError
 from vp_converters.files import write_folder
@@ -29,11 +30,13 @@ class StepInfo:
         op_index: the operator's place in the .tflite file.
         operator: its TFLite name.
         output: its output tensor's index in the file.
-        offset: where the output stands in the arena right after the step.
+        calls: how often the kernel runs in one inference.
+        group: number of the group of steps which run together, row by row.
+        offset, rows: the ring in the arena that holds the output, and the rows it keeps.
         shape, scale, zero_point: of the output.
         macs: multiplications.
         weights: bytes of constants.
-        scratch: bytes of scratch memory.
+        scratch: bytes of scratch memory and state.
     """
 
     op_index: int
@@ -41,7 +44,10 @@ class StepInfo:
     kernel: str
     output: int
     name: str
+    calls: int
+    group: int
     offset: int
+    rows: int
     shape: tuple[int, ...]
     scale: float
     zero_point: int
@@ -56,11 +62,13 @@ class CompiledModel:
 
     Attributes:
         name: C identifier.
+        kernels: "portable", "dsp" or "mve".
         hash: the first 8 bytes of BLAKE2s-256 over the .tflite file, as in vp_model.hash.
         data: the .tflite file.
     """
 
     name: str
+    kernels: str
     hash: bytes
     data: bytes
     program: Program
@@ -94,6 +102,7 @@ class CompiledModel:
     def steps(self) -> list[StepInfo]:
         """The kernel calls in order."""
         result = []
+        groups = {n: g for g, group in enumerate(self.plan.schedule.groups) for n in group}
         for number, step in enumerate(self.program.steps):
             tensor = self.program.graph.tensors[step.output]
             scale, zero_point = check_activation(tensor)
@@ -104,13 +113,16 @@ class CompiledModel:
                     kernel=step.kernel,
                     output=step.output,
                     name=tensor.name,
-                    offset=self.plan.offsets[step.output],
+                    calls=self.program.calls(step),
+                    group=groups[number],
+                    offset=self.plan.rows[step.output].offset,
+                    rows=self.plan.rows[step.output].rows,
                     shape=tensor.shape,
                     scale=scale,
                     zero_point=zero_point,
                     macs=step.macs,
                     weights=sum(array.size for array in step.arrays()),
-                    scratch=self.program.steps[number].scratch,
+                    scratch=step.scratch + step.state,
                 )
             )
         return result
@@ -126,6 +138,7 @@ class CompiledModel:
         return {
             "name": self.name,
             "hash": self.hash.hex(),
+            "kernels": self.kernels,
             "input": _border(self.program, self.program.graph.input),
             "output": _border(self.program, self.program.graph.output),
             "arena_bytes": self.arena_size,
@@ -133,8 +146,7 @@ class CompiledModel:
             "macs": self.macs,
             "steps": [vars(step) | {"shape": list(step.shape)} for step in self.steps()],
             "buffers": [
-                {"tensors": list(b.tensors), "offset": b.offset, "size": b.size}
-                | {"first": b.first, "last": b.last}
+                vars(b) | {"tensors": list(b.tensors), "steps": list(b.steps)}
                 for b in self.plan.buffers
             ],
         }
@@ -159,12 +171,15 @@ def _border(program: Program, index: int) -> dict[str, Any]:
     return {"shape": list(tensor.shape), "scale": scale, "zero_point": zero_point}
 
 
-def load_model(tflite_path: str | Path, name: str | None = None) -> CompiledModel:
+def load_model(
+    tflite_path: str | Path, name: str | None = None, kernels: str = "portable"
+) -> CompiledModel:
     """Reads, optimises and plans a model without writing anything.
 
     Args:
         tflite_path: an int8 .tflite file.
         name: C identifier; by default made from the file's name.
+        kernels: "portable" C99, "dsp" for Armv7E-M, "mve" for Armv8.1-M.
 
     Raises:
         ConversionError: the file cannot be read or compiled, or the name is not an identifier.
@@ -173,12 +188,13 @@ def load_model(tflite_path: str | Path, name: str | None = None) -> CompiledMode
     identifier = identifier_from(path.stem) if name is None else check_identifier(name)
     data, graph = read_file(path)
     try:
-        program = lower(run_passes(graph))
+        program = for_kernels(lower(run_passes(graph)), kernels)
         plan = plan_memory(program)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from None
     return CompiledModel(
         name=identifier,
+        kernels=kernels,
         hash=hashlib.blake2s(data).digest()[:HASH_SIZE],
         data=data,
         program=program,
@@ -187,7 +203,10 @@ def load_model(tflite_path: str | Path, name: str | None = None) -> CompiledMode
 
 
 def compile_model(
-    tflite_path: str | Path, out_dir: str | Path, name: str | None = None
+    tflite_path: str | Path,
+    out_dir: str | Path,
+    name: str | None = None,
+    kernels: str = "portable",
 ) -> CompiledModel:
     """Compiles a model into a self-contained folder of C99.
 
@@ -197,6 +216,6 @@ def compile_model(
     Raises:
         ConversionError: as load_model, or the folder cannot be written.
     """
-    model = load_model(tflite_path, name)
+    model = load_model(tflite_path, name, kernels)
     model.write(out_dir)
     return model

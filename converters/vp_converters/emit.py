@@ -13,12 +13,15 @@ import numpy as np
 from vp_converters.ir import Tensor, one_line
 from vp_converters.kernels import kernel_files
 from vp_converters.lowering.step import ConstantArray, Program, Step, Value
-from vp_converters.planner import Plan
+from vp_converters.planner import Buffer, Plan
 from vp_converters.reader import check_activation
+from vp_converters.schedule import INPUT
 
 _LINE_WIDTH = 100
 _NAME_WIDTH = 40
-_C_TYPES = {"int8": "int8_t", "int32": "int32_t"}
+_C_TYPES = {"int8": "int8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t"}
+_STAGE_MASK = 1023
+_MOST_CALLS = 65536 - 1024
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
@@ -51,6 +54,9 @@ def emit(name: str, digest: bytes, program: Program, plan: Plan) -> dict[str, st
         "program": program,
         "input": _border(graph.tensors[graph.input], plan),
         "output": _border(graph.tensors[graph.output], plan),
+        "input_rows": plan.rows[graph.input],
+        "schedule": array_text(name, _schedule(plan)),
+        "headers": sorted(f for f in copies if f.startswith("vp/nn")),
         "steps": [
             _step(name, number, step, program, plan) for number, step in enumerate(program.steps)
         ],
@@ -79,7 +85,7 @@ class _Border:
 def _border(tensor: Tensor, plan: Plan) -> _Border:
     scale, zero_point = check_activation(tensor)
     return _Border(
-        offset=plan.offsets[tensor.index],
+        offset=plan.rows[tensor.index].offset,
         size=tensor.size,
         dims=tensor.shape,
         scale=_float(scale),
@@ -112,23 +118,81 @@ def _step(name: str, number: int, step: Step, program: Program, plan: Plan) -> _
         if (data := program.graph.tensors[tensor].data) is not None
     }
     arrays = [*step.arrays(), *constants.values()]
-    pointers = [
-        f"{prefix}_{constants[t].name}" if t in constants else _address(plan.offsets[t])
+    sources = [
+        _Source(f"{prefix}_{constants[t].name}", *_natural_rows(program, t))
+        if t in constants
+        else _Source(_address(plan.rows[t].offset), plan.rows[t].row_bytes, plan.rows[t].rows)
         for t in step.inputs
     ]
+    if step.reach is None:
+        head, pointers = "run(", [source.address for source in sources]
+    else:
+        head, pointers = "row(", ["row", *map(str, sources)]
+    if number in plan.state:
+        pointers.append(f"(int32_t *)(void *)({_address(plan.state[number])})")
     if number in plan.scratch:
         pointers.append(_address(plan.scratch[number]))
-    pointers.append(_address(plan.offsets[step.output]))
+    pointers.append(_made(program, step, plan.rows[step.output]))
     target = program.graph.tensors[step.output]
     shape = " x ".join(map(str, target.shape))
     return _StepText(
         number=number,
         comment=f"{step.operator} (operator {step.op_index}), {shape}: {_comment(target.name)}",
-        arrays=tuple(_array(prefix, array) for array in arrays),
+        arrays=tuple(array_text(prefix, array) for array in arrays),
         parameters=f"static const {step.parameter_type} {prefix} = "
         f"{_initializer(prefix, step.parameters, 0)};",
-        call=f"vp_nn_{step.kernel}_run(&{prefix}, {', '.join(pointers)});",
+        call=_call(f"vp_nn_{step.kernel}_{head}", [f"&{prefix}", *pointers]),
     )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An input of a row kernel: prints as a vp_nn_rows."""
+
+    address: str
+    stride: int
+    ring: int
+
+    def __str__(self) -> str:
+        return f"&(vp_nn_rows){{{self.address}, {self.stride}, {self.ring}}}"
+
+
+def _natural_rows(program: Program, tensor: int) -> tuple[int, int]:
+    return program.layout(tensor).row_bytes, program.height(tensor)
+
+
+def _made(program: Program, step: Step, buffer: Buffer) -> str:
+    """Where the row that a call makes goes."""
+    address = _address(buffer.offset)
+    if step.reach is None or step.accumulates or buffer.rows == 1:
+        return address
+    row = "row" if buffer.rows == program.height(step.output) else f"row % {buffer.rows}"
+    return f"{address} + {row} * {buffer.row_bytes}"
+
+
+def _call(head: str, arguments: list[str]) -> str:
+    """A call, broken into lines."""
+    indent = " " * 12
+    lines = [indent[4:] + head]
+    for number, argument in enumerate(arguments):
+        text = argument + (");" if number == len(arguments) - 1 else ",")
+        if len(lines[-1]) + len(text) + 1 > _LINE_WIDTH:
+            lines.append(indent + text)
+        else:
+            lines[-1] += text if lines[-1].endswith("(") else f" {text}"
+    return "\n".join(lines).lstrip()
+
+
+def _schedule(plan: Plan) -> ConstantArray:
+    """Runs of calls of one step, as vp_model.schedule holds them: the input is stage 0."""
+    entries: list[int] = []
+    for call in plan.schedule.calls:
+        stage = 0 if call.step == INPUT else call.step + 1
+        if entries and entries[-1] & _STAGE_MASK == stage and entries[-1] < _MOST_CALLS:
+            entries[-1] += _STAGE_MASK + 1
+        else:
+            entries.append(stage)
+    return ConstantArray("schedule", np.asarray(entries, dtype=np.uint16))
 
 
 def _comment(text: str) -> str:
@@ -141,7 +205,7 @@ def _address(offset: int) -> str:
     return f"memory + {offset}" if offset else "memory"
 
 
-def _array(prefix: str, array: ConstantArray) -> str:
+def array_text(prefix: str, array: ConstantArray) -> str:
     values = [_literal(int(value)) for value in array.data]
     lines: list[str] = []
     line = "   "

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from vp_converters.compiler import CompiledModel, StepInfo, load_model
 from vp_converters.errors import ConversionError
+from vp_converters.schedule import INPUT
 
 Int8Array = npt.NDArray[np.int8]
 
@@ -31,10 +32,13 @@ typedef struct {
     float scale; int32_t zero_point;
 } vp_tensor;
 typedef struct {
-    const char *name; uint8_t hash[8]; uint32_t arena_size; uint32_t step_count;
+    const char *name; uint8_t hash[8]; uint32_t arena_size;
     vp_tensor input; vp_tensor output;
-    void (*step)(uint32_t step, vp_arena_t *arena);
+    uint32_t input_row_size; uint32_t input_ring;
+    uint32_t stage_count; uint32_t schedule_size; const uint16_t *schedule;
+    void (*run)(uint32_t stage, int32_t row, vp_arena_t *arena);
 } vp_model;
+void vp_model_invoke(const vp_model *model, vp_arena_t *arena, const int8_t *input);
 """
 _FLAGS = ("-std=c99", "-O3", "-shared", "-fPIC")
 
@@ -85,34 +89,49 @@ class HostModel:
             place of the leading 1.
         """
         inputs, single = self._inputs(values)
-        steps = range(self._model.step_count)
         output = self._model.output
+        ffi, lib = self._library.ffi, self._library.lib
         results = np.empty((len(inputs), output.size), dtype=np.int8)
         for number, one in enumerate(inputs):
-            self._load(one)
-            for step in steps:
-                self._model.step(step, self._pointer)
+            pointer = ffi.cast("const int8_t *", one.ctypes.data)
+            lib.vp_model_invoke(self._model, self._pointer, pointer)
             results[number] = self._bytes[output.offset : output.offset + output.size]
         shape = self.compiled.output_shape
         return results.reshape(shape if single else (len(inputs), *_without_batch(shape)))
 
     def trace(self, values: npt.ArrayLike) -> list[tuple[StepInfo, Int8Array]]:
-        """Runs one input step by step; every step with its output (int8, the tensor's shape)."""
+        """Runs one input step by step.
+
+        Returns:
+            every step that runs with its output: int8, the tensor's shape, or where nobody reads
+            the last of its rows, the shape with fewer rows.
+        """
         inputs, single = self._inputs(values)
         if not single and len(inputs) != 1:
             raise ValueError("trace takes one input")
-        self._load(inputs[0])
-        layers: list[tuple[StepInfo, Int8Array]] = []
-        for number, info in enumerate(self.compiled.steps()):
-            self._model.step(number, self._pointer)
-            size = int(np.prod(info.shape))
-            layer = self._bytes[info.offset : info.offset + size].copy()
-            layers.append((info, layer.reshape(info.shape)))
-        return layers
+        plan, program = self.compiled.plan, self.compiled.program
+        steps = self.compiled.steps()
+        made: list[dict[int, Int8Array]] = [{} for _ in steps]
+        rows = inputs[0].reshape(program.height(program.graph.input), -1)
+        for call in plan.schedule.calls:
+            if call.step == INPUT:
+                ring = self._ring(program.graph.input)
+                ring[call.number % len(ring)] = rows[call.number]
+                continue
+            self._model.run(call.step + 1, call.number, self._pointer)
+            step = program.steps[call.step]
+            ring = self._ring(step.output)
+            if step.reach is None:
+                made[call.step] = dict(enumerate(ring.copy()))
+            else:
+                row = 0 if step.accumulates else call.number
+                made[call.step][row] = ring[row % len(ring)].copy()
+        return [(info, _layer(info, rows)) for info, rows in zip(steps, made, strict=True) if rows]
 
-    def _load(self, one: Int8Array) -> None:
-        tensor = self._model.input
-        self._bytes[tensor.offset : tensor.offset + tensor.size] = one
+    def _ring(self, tensor: int) -> Int8Array:
+        """The rows of a tensor in the arena, as many as are kept."""
+        buffer = self.compiled.plan.rows[tensor]
+        return self._bytes[buffer.offset : buffer.end].reshape(buffer.rows, buffer.row_bytes)
 
     def _inputs(self, values: npt.ArrayLike) -> tuple[Int8Array, bool]:
         array = np.asarray(values)
@@ -124,6 +143,13 @@ class HostModel:
         if not single and array.shape[1:] not in (shape, _without_batch(shape)):
             raise ValueError(f"input has shape {array.shape}; the model takes {shape}")
         return np.ascontiguousarray(array).reshape(-1, size), single
+
+
+def _layer(info: StepInfo, rows: Mapping[int, Int8Array]) -> Int8Array:
+    values = np.stack([rows[row] for row in sorted(rows)])
+    if values.size == np.prod(info.shape):
+        return values.reshape(info.shape)
+    return values.reshape(1, len(rows), *info.shape[2:])
 
 
 def program_files(models: Sequence[CompiledModel]) -> dict[str, str]:
@@ -159,11 +185,11 @@ class HostLibrary:
             self.ffi.cdef(f"extern vp_model {model.name};")
         files = program_files(models)
         folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-        self._library = self.ffi.dlopen(str(_build(files, (*_FLAGS, *flags), folder)))
+        self.lib: Any = self.ffi.dlopen(str(_build(files, (*_FLAGS, *flags), folder)))
 
     def symbol(self, name: str) -> Any:
-        """The vp_model called ``name``."""
-        return getattr(self._library, name)
+        """Pointer to the vp_model called ``name``."""
+        return self.ffi.addressof(self.lib, name)
 
 
 def _without_batch(shape: tuple[int, ...]) -> tuple[int, ...]:

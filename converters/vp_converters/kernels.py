@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from vp_converters.errors import ConversionError
+
+INSTRUCTION_SETS = ("dsp", "mve")
+"""Kernels whose names begin with one of these stand in a folder of that name."""
 
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 _PACKAGES = Path(__file__).resolve().parents[1]
@@ -32,25 +36,25 @@ def kernel_files(kernels: Iterable[str]) -> dict[str, Path]:
     """Every file that the kernels need, by its path in a generated folder.
 
     Args:
-        kernels: names such as "conv_2d".
+        kernels: names such as "conv_2d" or "dsp_conv".
 
     Returns:
         "nn/<file>" for kernel sources and their private headers, "vp/<file>" for public headers.
     """
     root = firmware_root()
-    files: dict[str, Path] = {"vp/model.h": root / "include/vp/model.h"}
+    files: dict[str, Path] = {}
 
-    def add(name: str) -> None:
-        public = name.startswith("vp/")
-        target = name if public else f"nn/{name}"
+    def add(target: str) -> None:
         if target in files:
             return
-        path = root / ("include" if public else "nn") / name
-        files[target] = path
-        for included in _INCLUDE.findall(path.read_text(encoding="utf-8")):
-            add(included)
+        files[target] = root / ("include" if target.startswith("vp/") else "") / target
+        for included in _INCLUDE.findall(files[target].read_text(encoding="utf-8")):
+            folder = "" if included.startswith("vp/") else target.rpartition("/")[0]
+            add(posixpath.normpath(posixpath.join(folder, included)))
 
+    add("nn/model.c")
     add("vp/nn.h")
     for kernel in sorted(set(kernels)):
-        add(f"{kernel}.c")
+        folder, _, name = kernel.partition("_")
+        add(f"nn/{folder}/{name}.c" if folder in INSTRUCTION_SETS else f"nn/{kernel}.c")
     return files

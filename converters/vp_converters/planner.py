@@ -1,12 +1,14 @@
-"""Static memory plan: where in the arena every activation and every scratch buffer lives."""
+"""Static memory plan: where in the arena every ring of rows and all working memory lives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from vp_converters.errors import ConversionError
+from vp_converters.grouping import candidates
 from vp_converters.lowering.step import Program
+from vp_converters.schedule import Ring, Schedule, make_schedule
 
 ALIGNMENT = 8
 
@@ -19,16 +21,21 @@ class Buffer:
     """A piece of the arena.
 
     Attributes:
-        tensors: the tensors that live in it, one after another or under several shapes; empty for
-            scratch.
-        first, last: steps between which it is in use, both included. The input is in use from step
-            -1 on, the output up to and including the step after the last one.
+        kind: "progress" (where an inference stands), "rows", "state" or "scratch".
+        tensors: the tensors whose rows it holds.
+        steps: the steps that use it as state or scratch.
+        first, last: calls between which it is in use, both included.
+        rows: rows kept at a time, 0 unless ``kind`` is "rows".
     """
 
-    tensors: tuple[int, ...]
+    kind: str
     size: int
     first: int
     last: int
+    tensors: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    rows: int = 0
+    row_bytes: int = 0
     offset: int = 0
 
     @property
@@ -37,43 +44,71 @@ class Buffer:
         return self.offset + self.size
 
     def overlaps(self, other: Buffer) -> bool:
-        """Whether both are in use at some step."""
+        """Whether both are in use at some call."""
         return self.first <= other.last and other.first <= self.last
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """All buffers with their offsets.
 
     Attributes:
+        schedule: what runs when.
         arena_size: bytes, a multiple of ALIGNMENT.
-        offsets: arena offset of every activation, by tensor index.
-        scratch: arena offset of the scratch buffer, by step number.
+        rows: the buffer with the rows of every activation, by tensor index.
+        state, scratch: arena offsets by step number.
     """
 
+    schedule: Schedule
     buffers: tuple[Buffer, ...]
     arena_size: int
-    offsets: dict[int, int]
+    rows: dict[int, Buffer]
+    state: dict[int, int]
     scratch: dict[int, int]
 
 
 def plan_memory(program: Program) -> Plan:
-    """The smallest of several greedy plans.
-
-    Each one takes the buffers in some order and puts each into the smallest gap that fits among the
-    buffers in use at the same time.
+    """The smallest plan over several groupings of the steps, and several orders of placing buffers.
 
     Raises:
         ConversionError: the arena would be larger than MAX_ARENA.
     """
-    tensors, scratch = _buffers(program)
-    buffers = [*tensors, *scratch.values()]
+    plan = min(
+        (_plan(program, make_schedule(program, groups)) for groups in candidates(program)),
+        key=lambda plan: plan.arena_size,
+    )
+    if plan.arena_size > MAX_ARENA:
+        raise ConversionError(f"the activations need {plan.arena_size} bytes")
+    return plan
+
+
+def progress_bytes(program: Program) -> int:
+    """Bytes in which an inference notes where it stands (nn/model.c)."""
+    return 4 + 2 * (len(program.steps) + 1)
+
+
+def _plan(program: Program, schedule: Schedule) -> Plan:
+    """The smallest of several greedy plans.
+
+    Each one takes the buffers in some order and puts each into the smallest gap that fits among the
+    buffers in use at the same time.
+    """
+    buffers = _buffers(program, schedule)
     places = min((_place(buffers, order) for order in _ORDERS), key=_total)
-    if _total(places) > MAX_ARENA:
-        raise ConversionError(f"the activations need {_total(places)} bytes")
-    offsets = {t: places[i].offset for i, b in enumerate(buffers) for t in b.tensors}
-    scratch_offsets = {step: places[len(tensors) + i].offset for i, step in enumerate(scratch)}
-    return Plan(tuple(places), _total(places), offsets, scratch_offsets)
+    rows = {t: b for b in places for t in b.tensors}
+    for tensor in (program.graph.input, *(step.output for step in program.steps)):
+        unread = Buffer("rows", 0, 0, 0, rows=1, row_bytes=program.layout(tensor).row_bytes)
+        rows.setdefault(tensor, unread)
+    for alias in program.aliases:
+        rows[alias.output] = rows[program.root(alias.output)]
+    return Plan(
+        schedule=schedule,
+        buffers=tuple(places),
+        arena_size=_total(places),
+        rows=rows,
+        state={s: b.offset for b in places if b.kind == "state" for s in b.steps},
+        scratch={s: b.offset for b in places if b.kind == "scratch" for s in b.steps},
+    )
 
 
 _ORDERS: tuple[Callable[[Buffer], tuple[int, int]], ...] = (
@@ -92,13 +127,13 @@ def _align(value: int) -> int:
     return -(-value // ALIGNMENT) * ALIGNMENT
 
 
-def _place(buffers: list[Buffer], order: Callable[[Buffer], tuple[int, int]]) -> list[Buffer]:
-    placed: dict[int, Buffer] = {}
-    for number in sorted(range(len(buffers)), key=lambda i: order(buffers[i])):
+def _place(buffers: Sequence[Buffer], order: Callable[[Buffer], tuple[int, int]]) -> list[Buffer]:
+    """The first buffer stays at offset 0."""
+    placed: dict[int, Buffer] = {0: buffers[0]}
+    for number in sorted(range(1, len(buffers)), key=lambda i: order(buffers[i])):
         buffer = buffers[number]
         rivals = sorted((b for b in placed.values() if b.overlaps(buffer)), key=lambda b: b.offset)
-        offset = _best_gap(rivals, buffer.size)
-        placed[number] = Buffer(buffer.tensors, buffer.size, buffer.first, buffer.last, offset)
+        placed[number] = replace(buffer, offset=_best_gap(rivals, buffer.size))
     return [placed[number] for number in range(len(buffers))]
 
 
@@ -113,68 +148,31 @@ def _best_gap(rivals: list[Buffer], size: int) -> int:
     return cursor if best is None else best[1]
 
 
-def _buffers(program: Program) -> tuple[list[Buffer], dict[int, Buffer]]:
-    """(one buffer for each group of tensors that share memory, scratch buffers by step number)."""
-    groups = _Groups(program)
-    tensors = [
-        Buffer(
-            tensors=tuple(sorted(group.members)),
-            size=max(program.graph.tensors[t].size for t in group.members),
-            first=group.first,
-            last=group.last,
-        )
-        for group in groups.all()
-    ]
-    scratch = {
-        number: Buffer((), step.scratch, number, number)
-        for number, step in enumerate(program.steps)
-        if step.scratch
-    }
-    return tensors, scratch
+def _buffers(program: Program, schedule: Schedule) -> list[Buffer]:
+    """The progress first, then the rings, states, and one scratch buffer for each group."""
+    end = len(schedule.calls)
+    buffers = [Buffer("progress", progress_bytes(program), -1, end)]
+    buffers += [_rows(ring) for ring in schedule.rings]
+    for number, step in enumerate(program.steps):
+        if step.state:
+            first, last = schedule.span(range(number, number + 1))
+            buffers.append(Buffer("state", step.state, first, last, steps=(number,)))
+    for group in schedule.groups:
+        size = max((program.steps[number].scratch for number in group), default=0)
+        if size:
+            users = tuple(n for n in group if program.steps[n].scratch)
+            first, last = schedule.span(group)
+            buffers.append(Buffer("scratch", size, first, last, steps=users))
+    return buffers
 
 
-@dataclass
-class _Group:
-    members: set[int]
-    first: int
-    last: int
-
-
-class _Groups:
-    """Tensors that share memory: aliases, and outputs that take over an input's memory."""
-
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        graph = program.graph
-        self._of: dict[int, _Group] = {graph.input: _Group({graph.input}, -1, -1)}
-        for number, step in enumerate(program.steps):
-            self._of[step.output] = _Group({step.output}, number, number)
-        for alias in program.aliases:
-            self._merge(alias.input, alias.output)
-        for number, step in enumerate(program.steps):
-            for tensor in step.inputs:
-                if graph.tensors[tensor].data is None:
-                    self._of[tensor].last = max(self._of[tensor].last, number)
-        self._of[graph.output].last = len(program.steps)
-        for number, step in enumerate(program.steps):
-            self._take_over(number, step.output, [step.inputs[i] for i in step.in_place])
-
-    def all(self) -> list[_Group]:
-        """Every group once, in order of first use."""
-        return sorted({id(g): g for g in self._of.values()}.values(), key=lambda g: g.first)
-
-    def _merge(self, into: int, tensor: int) -> None:
-        group = self._of[into]
-        other = self._of.get(tensor, _Group({tensor}, group.first, group.last))
-        group.members |= other.members
-        group.first = min(group.first, other.first)
-        group.last = max(group.last, other.last)
-        for member in other.members:
-            self._of[member] = group
-
-    def _take_over(self, number: int, output: int, candidates: list[int]) -> None:
-        for tensor in candidates:
-            group = self._of.get(tensor)
-            if group is not None and group.last == number:
-                self._merge(tensor, output)
-                return
+def _rows(ring: Ring) -> Buffer:
+    return Buffer(
+        kind="rows",
+        size=ring.size,
+        first=ring.first,
+        last=ring.last,
+        tensors=ring.tensors,
+        rows=ring.rows,
+        row_bytes=ring.row_bytes,
+    )

@@ -3,13 +3,13 @@
 #include "fixed_point.h"
 #include "pool.h"
 
-static void run_pixel(const vp_nn_pool_2d *p, const int8_t *input, const vp_nn_area *area,
+static void run_pixel(const vp_nn_pool_2d *p, const vp_nn_rows *input, const vp_nn_area *area,
                       int8_t *output)
 {
     const int32_t channels = p->window.input_channels;
     memset(output, INT8_MIN, (size_t)channels);
     for (int32_t y = area->top; y < area->bottom; y++) {
-        const int8_t *pixel = input + (y * p->window.input_width + area->left) * channels;
+        const int8_t *pixel = vp_nn_row(input, y) + area->left * channels;
         for (int32_t x = area->left; x < area->right; x++) {
             for (int32_t i = 0; i < channels; i++) {
                 output[i] = pixel[i] > output[i] ? pixel[i] : output[i];
@@ -22,14 +22,13 @@ static void run_pixel(const vp_nn_pool_2d *p, const int8_t *input, const vp_nn_a
     }
 }
 
-void vp_nn_max_pool_2d_run(const vp_nn_pool_2d *p, const int8_t *input, int8_t *output)
+void vp_nn_max_pool_2d_row(const vp_nn_pool_2d *p, int32_t row, const vp_nn_rows *input,
+                           int8_t *output)
 {
     const vp_nn_window *w = &p->window;
-    for (int32_t row = 0; row < w->output_height; row++) {
-        for (int32_t column = 0; column < w->output_width; column++) {
-            const vp_nn_area area = vp_nn_pool_area(w, row, column);
-            run_pixel(p, input, &area, output);
-            output += w->input_channels;
-        }
+    for (int32_t column = 0; column < w->output_width; column++) {
+        const vp_nn_area area = vp_nn_pool_area(w, row, column);
+        run_pixel(p, input, &area, output);
+        output += w->input_channels;
     }
 }

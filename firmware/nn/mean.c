@@ -1,4 +1,4 @@
-#include "fixed_point.h"
+#include "mean.h"
 
 static void run_lanes(const vp_nn_mean *p, const int8_t *input, int32_t lanes, int8_t *output)
 {
@@ -10,10 +10,7 @@ static void run_lanes(const vp_nn_mean *p, const int8_t *input, int32_t lanes, i
         input += p->shape.inner;
     }
     for (int32_t i = 0; i < lanes; i++) {
-        const int32_t scaled =
-            vp_nn_scale(vp_nn_wrapping_add(sums[i], p->bias), p->multiplier, p->shift);
-        output[i] =
-            (int8_t)vp_nn_clamp(vp_nn_wrapping_add(scaled, p->zero_point), INT8_MIN, INT8_MAX);
+        output[i] = vp_nn_mean_of(p, sums[i]);
     }
 }
 

@@ -13,7 +13,7 @@ static int variant_ok(const vp_node_variant *variant)
     }
     const vp_tensor *input = &variant->model->input;
     const vp_tensor *output = &variant->model->output;
-    return variant->model->step_count >= 1u && input->dim_count == 4u && input->dims[0] == 1u &&
+    return input->dim_count == 4u && input->dims[0] == 1u &&
            input->dims[1] >= 1u && input->dims[1] + variant->margin <= VP_RESIZE_MAX_SIDE &&
            input->dims[2] >= 1u && input->dims[2] + variant->margin <= VP_RESIZE_MAX_SIDE &&
            input->dims[3] >= 1u && input->dims[3] <= 255u &&

@@ -24,12 +24,12 @@ static uint8_t refusal(const vp_node *node, const vp_input *chunk)
     return 0;
 }
 
-/* Replaces what the buffer holds. An input that is being resized, or whose turn it is, is not
- * replaced: the rest of its resize is done at once, and then it needs the buffer no more. */
+/* Replaces what the buffer holds. An input that is being worked on, or whose turn it is, is not
+ * replaced: the inference goes on at once until it needs the buffer no more. */
 static void begin_input(vp_node *node, enum vp_node_link link, const vp_input *chunk)
 {
     vp_node_input *input = &node->input;
-    while (node->work.phase == WORK_RESIZE ||
+    while (node->work.phase == WORK_INPUT ||
            (node->work.phase == WORK_NONE && input->state == INPUT_COMPLETE)) {
         (void)vp_node_work_piece(node);
     }

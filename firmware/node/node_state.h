@@ -9,7 +9,8 @@
 
 enum vp_node_input_state { INPUT_NONE = 0, INPUT_RECEIVING, INPUT_COMPLETE };
 
-enum vp_node_work_phase { WORK_NONE = 0, WORK_RESIZE, WORK_INFER };
+/* WORK_INPUT: the model still wants rows of the input. */
+enum vp_node_work_phase { WORK_NONE = 0, WORK_INPUT, WORK_INFER };
 
 uint64_t vp_node_now(const vp_node *node);
 

@@ -8,7 +8,7 @@ static void begin_work(vp_node *node)
     const vp_node_variant *variant = node->config.variant;
     const vp_node_input *input = &node->input;
     node->work = (vp_node_work){
-        .phase = WORK_RESIZE,
+        .phase = WORK_INPUT,
         .k = input->k,
         .request = input->request,
         .link = input->link,
@@ -26,25 +26,29 @@ static void begin_work(vp_node *node)
                 .channels = input->channels,
             },
     };
+    (void)vp_model_begin(variant->model, node->config.arena);
 }
 
-static void resize_piece(vp_node *node)
+static void release_input(vp_node *node)
+{
+    if (node->work.phase == WORK_INPUT) {
+        node->work.phase = WORK_INFER;
+        node->input.state = INPUT_NONE;
+    }
+}
+
+/* The row of the model's input that is wanted, resized into its place. */
+static void give_row(vp_node *node, int8_t *row)
 {
     const vp_node_config *config = &node->config;
-    const vp_resize *geometry = &node->work.geometry;
-    const uint32_t first = node->work.next;
-    const uint32_t left = geometry->crop_height - first;
-    const uint32_t rows = left < VP_NODE_ROWS_PER_POLL ? left : VP_NODE_ROWS_PER_POLL;
-    int8_t *out = vp_model_input(config->variant->model, config->arena) +
-                  (size_t)first * geometry->crop_width * geometry->channels;
+    const vp_model *model = config->variant->model;
+    const uint32_t number = vp_model_row_number(model, config->arena);
 
     /* It cannot fail: the model's side was checked at the start, the image's when it arrived. */
-    (void)vp_resize_rows(geometry, config->input, config->variant->lut, first, rows, out);
-    node->work.next = first + rows;
-    if (node->work.next == geometry->crop_height) {
-        node->work.phase = WORK_INFER;
-        node->work.next = 0;
-        node->input.state = INPUT_NONE;
+    (void)vp_resize_rows(&node->work.geometry, config->input, config->variant->lut, number, 1, row);
+    vp_model_row_given(model, config->arena);
+    if (number + 1u == node->work.geometry.crop_height) {
+        release_input(node);
     }
 }
 
@@ -73,12 +77,15 @@ int vp_node_work_piece(vp_node *node)
     if (node->work.phase == WORK_NONE && node->input.state == INPUT_COMPLETE) {
         begin_work(node);
     }
-    if (node->work.phase == WORK_RESIZE) {
-        resize_piece(node);
-    } else if (node->work.phase == WORK_INFER) {
-        model->step(node->work.next, node->config.arena);
-        node->work.next++;
-        if (node->work.next == model->step_count) {
+    if (node->work.phase != WORK_NONE) {
+        int8_t *row = vp_model_row_wanted(model, node->config.arena);
+        if (row != NULL) {
+            give_row(node, row);
+        } else {
+            (void)vp_model_step(model, node->config.arena);
+        }
+        if (vp_model_done(model, node->config.arena)) {
+            release_input(node);
             answer(node);
         }
     }

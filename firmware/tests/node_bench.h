@@ -37,32 +37,40 @@ typedef struct bench {
     sent_message sent[MAX_SENT];
     int sent_count;
     uint64_t counter;
-    vp_arena_t arena[VP_ARENA_WORDS(64)];
+    vp_arena_t arena[VP_ARENA_WORDS(80)];
     uint8_t input[CAPACITY];
     uint8_t chunk_map[VP_NODE_CHUNK_MAP_SIZE(CAPACITY)];
 } bench;
 
 /* The model: class c scores what pixel c holds after the resize, minus 1. */
-static inline void model_step(uint32_t step, vp_arena_t *arena)
+static inline void model_run(uint32_t stage, int32_t row, vp_arena_t *arena)
 {
     int8_t *bytes = (int8_t *)arena;
+    (void)row;
     for (uint32_t c = 0; c < CLASSES; c++) {
-        if (step == 1u) {
-            bytes[32u + c] = bytes[c];
-        } else if (step == 2u) {
-            bytes[48u + c] = (int8_t)(bytes[32u + c] - 1);
+        if (stage == 1u) {
+            bytes[48u + c] = bytes[32u + c];
+        } else if (stage == 2u) {
+            bytes[64u + c] = (int8_t)(bytes[48u + c] - 1);
         }
     }
 }
 
+/* The four rows of the input, then stages 1 and 2 once each. */
+static const uint16_t model_schedule[] = {3u << VP_MODEL_STAGE_BITS | VP_MODEL_INPUT, 1, 2};
+
 static const vp_model model = {
     .name = "bench",
     .hash = {1, 2, 3, 4, 5, 6, 7, 8},
-    .arena_size = 64,
-    .step_count = 3,
-    .input = {.offset = 0, .size = 16, .dims = {1, SIDE, SIDE, 1}, .dim_count = 4},
-    .output = {.offset = 48, .size = CLASSES, .dims = {1, CLASSES, 1, 1}, .dim_count = 2},
-    .step = model_step,
+    .arena_size = 80,
+    .stage_count = 3,
+    .input_row_size = SIDE,
+    .input_ring = SIDE,
+    .schedule = model_schedule,
+    .schedule_size = 3,
+    .input = {.offset = 32, .size = 16, .dims = {1, SIDE, SIDE, 1}, .dim_count = 4},
+    .output = {.offset = 64, .size = CLASSES, .dims = {1, CLASSES, 1, 1}, .dim_count = 2},
+    .run = model_run,
 };
 
 static int8_t lut[256];

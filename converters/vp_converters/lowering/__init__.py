@@ -1,8 +1,6 @@
 """Graph operators become kernel calls.
 
-`Step` is the seam for other kernels: a pass that fuses operators, or a target with its own
-instructions, produces Steps with other kernels, layouts and scratch; the planner and the emitter do
-not care.
+The steps made here are portable; `backends` replaces them by ones for an instruction set.
 """
 
 from __future__ import annotations
@@ -36,6 +34,9 @@ LOWERINGS: dict[str, Callable[[Graph, Op], Step | Alias]] = {
     "SQUEEZE": lower_reshape,
 }
 
+# A schedule's entries name a stage in ten bits, one of them for the input.
+MAX_STEPS = 1022
+
 
 def lower(graph: Graph) -> Program:
     """The kernel calls that compute ``graph``.
@@ -60,4 +61,6 @@ def lower(graph: Graph) -> Program:
             aliases.append(result)
         else:
             steps.append(result)
+    if len(steps) > MAX_STEPS:
+        raise ConversionError(f"{len(steps)} operators to run; at most {MAX_STEPS} are supported")
     return Program(graph, tuple(steps), tuple(aliases))

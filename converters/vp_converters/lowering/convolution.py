@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vp_converters.ir import Graph, Op, Padding, Window
-from vp_converters.lowering.step import Step, Value, int8_array
+from vp_converters.lowering.step import Reach, Step, Value, int8_array
 from vp_converters.lowering.tensors import (
     MAX_PRODUCTS,
     activation,
@@ -48,17 +48,17 @@ def lower_conv_2d(graph: Graph, op: Op) -> Step:
             operator=op.kind,
             kernel="conv_1x1",
             parameters={
-                "output_height": target.shape[1],
                 "output_width": target.shape[2],
                 "input_channels": depth,
                 "output_channels": channels,
-                "row_step": window.stride[0] * source.shape[2] * depth,
+                "row_step": window.stride[0],
                 "column_step": window.stride[1] * depth,
                 "weights": int8_array("weights", data),
                 "output": output,
             },
             inputs=(source.index,),
             output=target.index,
+            reach=(Reach.of(window),),
             macs=macs,
         )
     return Step(
@@ -74,6 +74,7 @@ def lower_conv_2d(graph: Graph, op: Op) -> Step:
         },
         inputs=(source.index,),
         output=target.index,
+        reach=(Reach.of(window),),
         scratch=products,
         macs=macs,
     )
@@ -116,6 +117,7 @@ def lower_depthwise_conv_2d(graph: Graph, op: Op) -> Step:
         parameters=parameters,
         inputs=(source.index,),
         output=target.index,
+        reach=(Reach.of(window),),
         macs=products * target.size,
     )
 

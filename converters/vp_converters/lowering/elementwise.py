@@ -12,7 +12,7 @@ from vp_converters.fixed_point import (
     quantize_multiplier_below_one,
 )
 from vp_converters.ir import Graph, Op, Tensor
-from vp_converters.lowering.step import Step, Value
+from vp_converters.lowering.step import Reach, Step, Value, height_of
 from vp_converters.lowering.tensors import activation, tensors_of
 from vp_converters.reader import check_activation
 
@@ -23,13 +23,14 @@ _SOFTMAX_INPUT_INTEGER_BITS = 5
 
 
 def lower_add(graph: Graph, op: Op) -> Step:
-    """An add step for operands of one shape, else an add_broadcast step. Either operand may be a
+    """An add step for operands with the same rows, else an add_broadcast step. Either operand may be a
     constant."""
     (a, b), target = tensors_of(graph, op, 2)
     parameters = _add_fields(op, a, b, target)
     if _broadcast_shape(a.shape, b.shape) != target.shape:
         raise ValueError("the output's shape is not that of the operands combined")
-    if a.size == b.size == target.size:
+    height = height_of(target)
+    if a.size == b.size == target.size and height_of(a) == height_of(b) == height:
         return Step(
             op_index=op.index,
             operator=op.kind,
@@ -37,6 +38,7 @@ def lower_add(graph: Graph, op: Op) -> Step:
             parameters=parameters,
             inputs=(a.index, b.index),
             output=target.index,
+            reach=(Reach(), Reach()),
             in_place=(0, 1),
         )
     dims, strides_a, strides_b = _broadcast_strides(a.shape, b.shape)
@@ -70,7 +72,7 @@ def _add_fields(op: Op, a: Tensor, b: Tensor, target: Tensor) -> dict[str, Value
         "zero_point": zero_point,
         "min": low,
         "max": high,
-        "size": target.size,
+        "row_size": target.size // height_of(target),
     }
 
 

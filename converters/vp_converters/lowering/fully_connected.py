@@ -17,7 +17,7 @@ from vp_converters.lowering.tensors import (
 
 
 def lower_fully_connected(graph: Graph, op: Op) -> Step:
-    """A conv_1x1 step over a row of `input size / depth` pixels."""
+    """A fully_connected step over `input size / depth` vectors."""
     (source, weights), target = tensors_of(graph, op, 2)
     input_scale, zero_point = activation(source)
     output_scale, _ = activation(target)
@@ -31,14 +31,11 @@ def lower_fully_connected(graph: Graph, op: Op) -> Step:
     return Step(
         op_index=op.index,
         operator=op.kind,
-        kernel="conv_1x1",
+        kernel="fully_connected",
         parameters={
-            "output_height": 1,
-            "output_width": rows,
-            "input_channels": depth,
+            "vectors": rows,
+            "depth": depth,
             "output_channels": channels,
-            "row_step": 0,
-            "column_step": depth,
             "weights": int8_array("weights", data),
             "output": output_stage(
                 op,

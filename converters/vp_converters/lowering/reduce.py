@@ -6,14 +6,15 @@ import math
 
 from vp_converters.fixed_point import MIN_SHIFT, quantize_multiplier, wrap_int32
 from vp_converters.ir import Graph, Op, Tensor
-from vp_converters.lowering.step import Step, Value
+from vp_converters.lowering.pool import global_pool
+from vp_converters.lowering.step import Reach, Step, Value, height_of
 from vp_converters.lowering.tensors import activation, same_quantization, tensors_of
 
 _MAX_REDUCED = 2**24
 
 
 def lower_mean(graph: Graph, op: Op) -> Step:
-    """A mean step."""
+    """A mean step, or a global_mean step over a whole image."""
     (source, axes), target = tensors_of(graph, op, 2)
     input_scale, input_zero_point = activation(source)
     output_scale, zero_point = activation(target)
@@ -23,37 +24,67 @@ def lower_mean(graph: Graph, op: Op) -> Step:
     # The division by the number of elements goes into the multiplier, as far as its shift allows.
     extra = min(reduced.bit_length() - 1, 32, shift - MIN_SHIFT)
     fields: dict[str, Value] = dict(shape)
+    parameters: dict[str, Value] = {
+        "shape": fields,
+        "bias": wrap_int32(-input_zero_point * reduced),
+        "multiplier": (multiplier << extra) // reduced,
+        "shift": shift - extra,
+        "zero_point": zero_point,
+    }
+    if _is_global(source, shape):
+        return Step(
+            op_index=op.index,
+            operator=op.kind,
+            kernel="global_mean",
+            parameters={
+                "height": height_of(source),
+                "width": source.shape[2],
+                "mean": parameters,
+            },
+            inputs=(source.index,),
+            output=target.index,
+            reach=(Reach(),),
+            accumulates=True,
+            state=4 * source.shape[3],
+        )
     return Step(
         op_index=op.index,
         operator=op.kind,
         kernel="mean",
-        parameters={
-            "shape": fields,
-            "bias": wrap_int32(-input_zero_point * reduced),
-            "multiplier": (multiplier << extra) // reduced,
-            "shift": shift - extra,
-            "zero_point": zero_point,
-        },
+        parameters=parameters,
         inputs=(source.index,),
         output=target.index,
     )
 
 
 def lower_reduce_max(graph: Graph, op: Op) -> Step:
-    """A reduce_max step."""
+    """A reduce_max step, or a global_max_pool step over a whole image."""
     (source, axes), target = tensors_of(graph, op, 2)
     activation(source)
     activation(target)
     if not same_quantization(source, target, 0.0):
         raise ValueError("input and output must have the same scale and zero point")
+    shape = _reduction(source, axes, target)
+    if _is_global(source, shape):
+        return global_pool(op, source, target, -128, 127)
     return Step(
         op_index=op.index,
         operator=op.kind,
         kernel="reduce_max",
         type="reduction",
-        parameters=dict(_reduction(source, axes, target)),
+        parameters=dict(shape),
         inputs=(source.index,),
         output=target.index,
+    )
+
+
+def _is_global(source: Tensor, shape: dict[str, int]) -> bool:
+    """Whether one pixel remains of source (1, H, W, C)."""
+    return (
+        len(source.shape) == 4
+        and source.shape[0] == 1
+        and shape["outer"] == 1
+        and shape["inner"] == source.shape[3]
     )
 
 

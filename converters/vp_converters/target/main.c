@@ -13,24 +13,25 @@ extern const vp_model *const vp_target_models[];
 extern const uint32_t vp_target_model_count;
 
 __attribute__((section(".arena"))) static vp_arena_t arena[VP_ARENA_WORDS(VP_TARGET_ARENA_SIZE)];
+__attribute__((section(".arena"))) static int8_t input[VP_TARGET_INPUT_SIZE];
 static uint32_t counts[VP_TARGET_MAX_MODELS];
 
 static uint64_t instructions_of_inference(const vp_model *model)
 {
     const uint64_t reading = vp_target_since(vp_target_now());
     const vp_target_time begin = vp_target_now();
-    vp_model_invoke(model, arena);
+    vp_model_invoke(model, arena, input);
     return vp_target_since(begin) - reading;
 }
 
 static int run_model(const vp_model *model, uint32_t count, FILE *inputs, FILE *outputs,
                      FILE *instructions)
 {
-    if (model->arena_size > sizeof arena) {
+    if (model->arena_size > sizeof arena || model->input.size > sizeof input) {
         return 4;
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (fread(vp_model_input(model, arena), 1, model->input.size, inputs) != model->input.size) {
+        if (fread(input, 1, model->input.size, inputs) != model->input.size) {
             return 5;
         }
         const uint64_t spent = instructions_of_inference(model);

@@ -3,15 +3,17 @@
  * The int8 kernels that a compiled model calls.
  *
  * Contracts that hold for every kernel:
- *  1. Tensors are int8, NHWC, batch 1, densely packed. Output = what TensorFlow Lite Micro's kernel of
- *     the same operator computes, bit for bit; the arithmetic is in nn/fixed_point.h.
+ *  1. Tensors are int8, NHWC, batch 1. Output = what TensorFlow Lite Micro's kernel of the same
+ *     operator computes, bit for bit; the arithmetic is in nn/fixed_point.h.
  *  2. Parameters are constant data that the compiler has checked. A kernel validates nothing, keeps
  *     no state, allocates nothing, calls no floating-point code and no libm.
  *  3. Input and output must not overlap unless the kernel's comment says so.
  *  4. Weights are read in the order in which the compiler laid them out; each comment gives it.
- *  5. A kernel may be replaced at link time by another one of the same name and contract that is
- *     made for one instruction set (nn/dsp, nn/mve). Scratch sizes are the compiler's business; the
- *     comment says how much a kernel may use.
+ *  5. A kernel whose name ends in _row makes one row of its output per call, first to last, and finds
+ *     in each input at least the rows that it needs. One that ends in _run takes whole tensors,
+ *     densely packed.
+ *  6. Scratch holds nothing between calls, state does. Both are on an 8-byte boundary; the comment
+ *     says how many bytes.
  */
 #ifndef VP_NN_H
 #define VP_NN_H
@@ -28,6 +30,20 @@ extern "C" {
 #else
 #define VP_NN_ALIGNED
 #endif
+
+/** The rows of a tensor that are there: row r of the tensor stands at data + r % ring * stride. A ring of
+ * the tensor's height holds all of it. */
+typedef struct vp_nn_rows {
+    const int8_t *data;
+    int32_t stride; /**< Bytes from one row to the next. */
+    int32_t ring;   /**< Rows kept, at least 1. */
+} vp_nn_rows;
+
+/** Row `row` of a tensor, 0 or more. */
+static inline const int8_t *vp_nn_row(const vp_nn_rows *rows, int32_t row)
+{
+    return rows->data + row % rows->ring * rows->stride;
+}
 
 /** Channels that a kernel sums at a time in registers or on the stack. */
 #define VP_NN_LANES 16
@@ -76,23 +92,34 @@ typedef struct vp_nn_conv_2d {
 } vp_nn_conv_2d;
 
 /** Scratch: kernel_height * kernel_width * input_channels / groups bytes. */
-void vp_nn_conv_2d_run(const vp_nn_conv_2d *p, const int8_t *input, int8_t *scratch,
-                       int8_t *output);
+void vp_nn_conv_2d_row(const vp_nn_conv_2d *p, int32_t row, const vp_nn_rows *input,
+                       int8_t *scratch, int8_t *output);
 
-/** CONV_2D with a 1x1 kernel, one group and no padding. Weights [output_channels][input_channels].
- * FULLY_CONNECTED is the same computation on an image of 1 x rows. */
+/** CONV_2D with a 1x1 kernel, one group and no padding. Weights [output_channels][input_channels]. */
 typedef struct vp_nn_conv_1x1 {
-    int32_t output_height;
     int32_t output_width;
     int32_t input_channels;
     int32_t output_channels;
-    int32_t row_step;    /**< Elements between the inputs of two output rows. */
+    int32_t row_step;    /**< Input rows from one output row to the next. */
     int32_t column_step; /**< Elements between the inputs of two neighbouring outputs. */
     const int8_t *weights;
     vp_nn_output output;
 } vp_nn_conv_1x1;
 
-void vp_nn_conv_1x1_run(const vp_nn_conv_1x1 *p, const int8_t *input, int8_t *output);
+void vp_nn_conv_1x1_row(const vp_nn_conv_1x1 *p, int32_t row, const vp_nn_rows *input,
+                        int8_t *output);
+
+/** FULLY_CONNECTED. Weights [output_channels][depth]. */
+typedef struct vp_nn_fully_connected {
+    int32_t vectors; /**< Inputs of `depth` elements each, one after another. */
+    int32_t depth;
+    int32_t output_channels;
+    const int8_t *weights;
+    vp_nn_output output;
+} vp_nn_fully_connected;
+
+void vp_nn_fully_connected_run(const vp_nn_fully_connected *p, const int8_t *input,
+                               int8_t *output);
 
 /** DEPTHWISE_CONV_2D. Weights [kernel_height][kernel_width][output_channels]; output channel o reads
  * input channel o / (output_channels / input_channels). */
@@ -104,12 +131,12 @@ typedef struct vp_nn_depthwise_conv_2d {
 } vp_nn_depthwise_conv_2d;
 
 /** For output_channels == input_channels. */
-void vp_nn_depthwise_conv_2d_run(const vp_nn_depthwise_conv_2d *p, const int8_t *input,
-                                 int8_t *output);
+void vp_nn_depthwise_conv_2d_row(const vp_nn_depthwise_conv_2d *p, int32_t row,
+                                 const vp_nn_rows *input, int8_t *output);
 
 /** For output_channels a multiple of input_channels. */
-void vp_nn_depthwise_conv_2d_multiplied_run(const vp_nn_depthwise_conv_2d *p, const int8_t *input,
-                                            int8_t *output);
+void vp_nn_depthwise_conv_2d_multiplied_row(const vp_nn_depthwise_conv_2d *p, int32_t row,
+                                            const vp_nn_rows *input, int8_t *output);
 
 /** AVERAGE_POOL_2D and MAX_POOL_2D. Pixels outside the image do not count. Dilation is 1, input and
  * output have the same channels. */
@@ -119,8 +146,28 @@ typedef struct vp_nn_pool_2d {
     int32_t max;
 } vp_nn_pool_2d;
 
-void vp_nn_average_pool_2d_run(const vp_nn_pool_2d *p, const int8_t *input, int8_t *output);
-void vp_nn_max_pool_2d_run(const vp_nn_pool_2d *p, const int8_t *input, int8_t *output);
+void vp_nn_average_pool_2d_row(const vp_nn_pool_2d *p, int32_t row, const vp_nn_rows *input,
+                               int8_t *output);
+void vp_nn_max_pool_2d_row(const vp_nn_pool_2d *p, int32_t row, const vp_nn_rows *input,
+                           int8_t *output);
+
+/** A pool over a whole image. It is called once for each row of its INPUT; the output, one pixel, is
+ * complete after the last one. */
+typedef struct vp_nn_global_pool {
+    int32_t height; /**< Of the input. */
+    int32_t width;
+    int32_t channels;
+    int32_t min; /**< Fused activation. */
+    int32_t max;
+} vp_nn_global_pool;
+
+/** AVERAGE_POOL_2D. State: an int32_t for each channel. */
+void vp_nn_global_average_pool_row(const vp_nn_global_pool *p, int32_t row,
+                                   const vp_nn_rows *input, int32_t *state, int8_t *output);
+
+/** MAX_POOL_2D and REDUCE_MAX. */
+void vp_nn_global_max_pool_row(const vp_nn_global_pool *p, int32_t row, const vp_nn_rows *input,
+                               int8_t *output);
 
 /** One operand of ADD: real = scale * (q - zero_point), brought to the scale that both share. */
 typedef struct vp_nn_add_operand {
@@ -138,16 +185,17 @@ typedef struct vp_nn_add {
     int32_t zero_point;
     int32_t min;
     int32_t max;
-    int32_t size; /**< Elements of each operand and of the output. */
+    int32_t row_size; /**< Elements of a row of each operand and of the output. */
 } vp_nn_add;
 
-/** The output may be the same buffer as either operand. */
-void vp_nn_add_run(const vp_nn_add *p, const int8_t *a, const int8_t *b, int8_t *output);
+/** The output may be the same row as either operand's. */
+void vp_nn_add_row(const vp_nn_add *p, int32_t row, const vp_nn_rows *a, const vp_nn_rows *b,
+                   int8_t *output);
 
 /** ADD of operands of different shapes, over at most four dimensions. A stride of 0 repeats the
  * operand along that dimension. */
 typedef struct vp_nn_add_broadcast {
-    vp_nn_add add; /**< Here `size` is that of the output. */
+    vp_nn_add add; /**< `row_size` is not used. */
     int32_t dims[4];
     int32_t a_strides[4];
     int32_t b_strides[4];
@@ -173,6 +221,17 @@ typedef struct vp_nn_mean {
 } vp_nn_mean;
 
 void vp_nn_mean_run(const vp_nn_mean *p, const int8_t *input, int8_t *output);
+
+/** MEAN over a whole image, called as vp_nn_global_pool is. */
+typedef struct vp_nn_global_mean {
+    int32_t height; /**< Of the input. */
+    int32_t width;
+    vp_nn_mean mean; /**< `shape.inner` is the number of channels, `shape.outer` is 1. */
+} vp_nn_global_mean;
+
+/** State: an int32_t for each channel. */
+void vp_nn_global_mean_row(const vp_nn_global_mean *p, int32_t row, const vp_nn_rows *input,
+                           int32_t *state, int8_t *output);
 
 /** REDUCE_MAX. */
 void vp_nn_reduce_max_run(const vp_nn_reduction *p, const int8_t *input, int8_t *output);

@@ -29,7 +29,6 @@ extern "C" {
 
 #define VP_NODE_GAP_MS 50        /**< Silence after which an incomplete input is asked for. */
 #define VP_NODE_GAP_REPORTS 5    /**< Most SACKs in a row that nothing answers. */
-#define VP_NODE_ROWS_PER_POLL 8  /**< Rows that one vp_node_poll resizes. */
 #define VP_NODE_ANSWERS 4        /**< Latest answers that a REPORT can bring again. */
 #define VP_NODE_MAX_PAYLOAD 52   /**< Longest payload that a node sends: 16 entries of 3 bytes. */
 #define VP_NODE_MAX_MESSAGE (VP_WIRE_HEADER_SIZE + VP_NODE_MAX_PAYLOAD + VP_WIRE_TAG_SIZE)
@@ -116,7 +115,6 @@ typedef struct vp_node_work {
     uint16_t request;
     enum vp_node_link link;
     uint32_t chunks;
-    uint32_t next;                 /**< Next row to resize, or next step of the model. */
     uint64_t complete_us;
     vp_resize geometry;
 } vp_node_work;
@@ -154,7 +152,7 @@ typedef struct vp_node {
 int vp_node_init(vp_node *node, const vp_node_config *config);
 
 /** Takes one whole message (after COBS, or a datagram). What is damaged, foreign, forged or replayed
- *  is counted and dropped. Bounded by the resize of one whole input. */
+ *  is counted and dropped. Bounded by one inference. */
 void vp_node_receive(vp_node *node, enum vp_node_link link, const uint8_t *message, size_t size);
 
 /** Counts a frame that did not even decode to a message or hold a datagram. */
@@ -164,7 +162,7 @@ void vp_node_count_damaged(vp_node *node);
  *  is not yet asked for (one chunk takes 47 ms at 115,200 baud). */
 void vp_node_note_traffic(vp_node *node, enum vp_node_link link);
 
-/** Does one bounded piece of work: what is due by the clock, then some rows of a resize or one step
+/** Does one bounded piece of work: what is due by the clock, then one row of the input or one step
  *  of the model. @return 1 if there is more to do at once, 0 if only a message or the clock brings
  *  more (the clock is to be looked at every 20 ms or so). */
 int vp_node_poll(vp_node *node);

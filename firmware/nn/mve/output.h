@@ -1,0 +1,99 @@
+/**
+ * Accumulators become int8: assembly that the kernels put into their loops, because the compiler's own
+ * order of the same instructions spills most of their registers.
+ *
+ * A tile is 2 channels x 4 pixels: one vector of 4 pixels for each channel. The sums of a channel arrive
+ * in r0, r2, r4 and r6, the even registers that VMLADAV may write to, and these serve as temporaries
+ * afterwards.
+ */
+#ifndef VP_NN_MVE_OUTPUT_H
+#define VP_NN_MVE_OUTPUT_H
+
+#include <arm_mve.h>
+
+#include "vp/nn_mve.h"
+
+/** The sums of 4 pixels go to vector q. */
+#define VP_NN_MVE_COLLECT(q)                   \
+    "vmov " q "[2], " q "[0], r0, r4\n\t"      \
+    "vmov " q "[3], " q "[1], r2, r6\n\t"
+
+/** r0, r2, r4 = bias, multiplier and shift of the next channel. */
+#define VP_NN_MVE_NEXT_CHANNEL                 \
+    "ldrd r0, r2, [%[scale]], #8\n\t"          \
+    "ldrsb r4, [%[shift]], #1\n\t"
+
+/* VRSHL rounds ties up. That is right where negative results are cut off; elsewhere ties of negative
+ * numbers must go down, so 1 is taken from these first, unless the shift is 0. */
+#define VP_NN_MVE_SHIFT_PLAIN(q, shift) "vrshl.s32 " q ", " shift "\n\t"
+#define VP_NN_MVE_SHIFT_EXACT(q, shift)        \
+    "asr r6, " shift ", #31\n\t"               \
+    "vpt.s32 lt, " q ", zr\n\t"                \
+    "vaddt.i32 " q ", " q ", r6\n\t"           \
+    "vrshl.s32 " q ", " shift "\n\t"
+
+/** Scales vector q; PLAIN or EXACT. */
+#define VP_NN_MVE_SCALE(q, bias, multiplier, shift, KIND) \
+    "vadd.i32 " q ", " q ", " bias "\n\t"                 \
+    "vqrdmulh.s32 " q ", " q ", " multiplier "\n\t"       \
+    VP_NN_MVE_SHIFT_##KIND(q, shift)
+
+/** Scaled vectors a and b become 8 numbers in a: those of one pixel next to each other. Operand `edges`
+ * is VP_NN_MVE_EDGES_PLAIN or _EXACT of the vp_nn_mve_output. */
+#define VP_NN_MVE_NARROW_PLAIN(a, b)           \
+    "vqmovnb.s32 " a ", " a "\n\t"             \
+    "vqmovnt.s32 " a ", " b "\n\t"             \
+    "vqadd.s16 " a ", " a ", %[edges]\n\t"     \
+    "vqmovnb.s16 " a ", " a "\n\t"
+#define VP_NN_MVE_NARROW_EXACT(a, b)           \
+    "vqmovnb.s32 " a ", " a "\n\t"             \
+    "vqmovnt.s32 " a ", " b "\n\t"             \
+    "ldm %[edges], {r0, r2, r4}\n\t"           \
+    "vqadd.s16 " a ", " a ", r0\n\t"           \
+    "vdup.16 " b ", r2\n\t"                    \
+    "vmax.s16 " a ", " a ", " b "\n\t"         \
+    "vdup.16 " b ", r4\n\t"                    \
+    "vmin.s16 " a ", " a ", " b "\n\t"
+#define VP_NN_MVE_EDGES_PLAIN(p) ((p)->zero_point)
+#define VP_NN_MVE_EDGES_EXACT(p) (&(p)->zero_point)
+
+#define VP_NN_MVE_TEMPORARIES "r0", "r2", "r4", "r6", "lr", "p0", "memory"
+
+/** Where the numbers of a tile go: lane 2i + j is channel j of pixel min(i, pixels - 1); `step` bytes
+ * from one pixel to the next. */
+static inline uint16x8_t vp_nn_mve_places(int32_t pixels, int32_t step)
+{
+    const uint16x8_t lanes = vidupq_n_u16(0, 1);
+    const uint16x8_t last = vdupq_n_u16((uint16_t)(pixels - 1));
+    const uint16x8_t pixel = vminq_u16(vshrq_n_u16(lanes, 1), last);
+    return vmlaq_n_u16(vandq_u16(lanes, vdupq_n_u16(1)), pixel, (uint16_t)step);
+}
+
+/** Scales and stores the sums of two channels. */
+static inline void vp_nn_mve_store_pair(const vp_nn_mve_output *p, int32_t channel, int32x4_t a,
+                                        int32x4_t b, uint16x8_t places, int8_t *output)
+{
+    const int32_t *scale = p->scale + 2 * channel;
+    const int8_t *shift = p->shift + channel;
+    if (p->plain) {
+        __asm__ volatile(VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", PLAIN)
+                         VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[b]", "r0", "r2", "r4", PLAIN)
+                         VP_NN_MVE_NARROW_PLAIN("%q[a]", "%q[b]")
+                         "vstrb.16 %q[a], [%[output], %q[places]]"
+                         : [a] "+w"(a), [b] "+w"(b), [scale] "+r"(scale), [shift] "+r"(shift)
+                         : [edges] "r"(VP_NN_MVE_EDGES_PLAIN(p)), [output] "r"(output),
+                           [places] "w"(places)
+                         : VP_NN_MVE_TEMPORARIES);
+    } else {
+        __asm__ volatile(VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", EXACT)
+                         VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[b]", "r0", "r2", "r4", EXACT)
+                         VP_NN_MVE_NARROW_EXACT("%q[a]", "%q[b]")
+                         "vstrb.16 %q[a], [%[output], %q[places]]"
+                         : [a] "+w"(a), [b] "+w"(b), [scale] "+r"(scale), [shift] "+r"(shift)
+                         : [edges] "r"(VP_NN_MVE_EDGES_EXACT(p)), [output] "r"(output),
+                           [places] "w"(places)
+                         : VP_NN_MVE_TEMPORARIES);
+    }
+}
+
+#endif
