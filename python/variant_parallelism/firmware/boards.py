@@ -19,7 +19,8 @@ class BoardInfo(BaseModel):
     """`board.toml`. CMake reads the same file, so it is flat: a key and a value a line.
 
     Sizes in bytes. `flash_size` ends before the provisioning block; `stack_size` is part of
-    `ram_size`. `watchdog_ms`: the main loop may hang that long before the board resets itself.
+    `ram_size`. `kernels`: the fastest ones for its core (docs/compiler.md). `watchdog_ms`: the main
+    loop may hang that long before the board resets itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,6 +29,7 @@ class BoardInfo(BaseModel):
     core: str
     core_family: str
     cpu_flags: str
+    kernels: Literal["portable", "dsp", "mve"] = "portable"
     clock_hz: Annotated[int, Field(ge=1_000_000)]
     flash_origin: Address
     flash_size: Bytes

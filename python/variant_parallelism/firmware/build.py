@@ -19,7 +19,7 @@ from variant_parallelism.firmware.boards import BoardInfo, load_board
 from variant_parallelism.firmware.timing import watchdog_warning
 from variant_parallelism.firmware.toolchain import BuildError, check_tools, run
 from variant_parallelism.firmware.variant_source import (
-    COMPILED,
+    Compiled,
     Runtime,
     VariantSource,
     remove_stale,
@@ -142,7 +142,7 @@ def build_tree(out_dir: Path, manifest_path: Path, name: str, board: str) -> Pat
 
 def _runtime(board: BoardInfo, tflm: TflmCheckout | None) -> Runtime:
     if tflm is None:
-        return COMPILED
+        return Compiled(board.kernels)
     from variant_parallelism.firmware.tflm import TflmRuntime
 
     return TflmRuntime(tflm, board)

@@ -71,7 +71,8 @@ class VariantSource:
 
     Attributes:
         arena: bytes of the model's working memory.
-        step: operator and index, in the .tflite file, of the step with the most multiplications.
+        step: operator and index, in the .tflite file, of the call with the most multiplications:
+            what runs without a pause.
         step_macs: those.
     """
 
@@ -114,12 +115,19 @@ class Runtime(Protocol):
         """What CMake must know of it."""
 
 
+@dataclass(frozen=True)
 class Compiled:
-    """The runtime of every image by default: the model as C of its own, without an interpreter."""
+    """The runtime of every image by default: the model as C of its own, without an interpreter.
+
+    Attributes:
+        kernels: "portable", "dsp" or "mve", as for vp_converters.compile_model.
+    """
+
+    kernels: str = "portable"
 
     def digest(self) -> str:
-        """Of this file, the compiler and the sources that it copies."""
-        return _generator_digest()
+        """Of the kernels, this file, the compiler and the sources that it copies."""
+        return f"{self.kernels} {_generator_digest()}"
 
     def write_model(self, tflite: Path, folder: Path, name: str) -> ModelSource:
         """Compile the model."""
@@ -130,11 +138,11 @@ class Compiled:
                 f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
             ) from None
         try:
-            compiled = compile_model(tflite, folder, name)
+            compiled = compile_model(tflite, folder, name, self.kernels)
         except ConversionError as error:
             raise VpError(str(error)) from None
         report = compiled.report()
-        step = max(compiled.steps(), key=lambda step: step.macs)
+        step = max(compiled.steps(), key=lambda step: step.macs / step.calls)
         return ModelSource(
             name=compiled.name,
             input_shape=compiled.input_shape,
@@ -143,7 +151,7 @@ class Compiled:
             output=(report["output"]["scale"], report["output"]["zero_point"]),
             arena=compiled.arena_size,
             step=f"{step.operator} {step.op_index}",
-            step_macs=step.macs,
+            step_macs=step.macs // step.calls,
         )
 
     def cmake_arguments(self) -> list[str]:
