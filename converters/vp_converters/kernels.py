@@ -12,6 +12,7 @@ from vp_converters.errors import ConversionError
 INSTRUCTION_SETS = ("dsp", "mve")
 """Kernels whose names begin with one of these stand in a folder of that name."""
 
+_SHARED = tuple(f"nn/{name}/" for name in INSTRUCTION_SETS)
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 _PACKAGES = Path(__file__).resolve().parents[1]
 _ROOTS = (
@@ -39,7 +40,8 @@ def kernel_files(kernels: Iterable[str]) -> dict[str, Path]:
         kernels: names such as "conv_2d" or "dsp_conv".
 
     Returns:
-        "nn/<file>" for kernel sources and their private headers, "vp/<file>" for public headers.
+        "nn/<file>" for kernel sources and their private headers, "vp/<file>" for public headers. A
+        private header in an instruction set's folder brings the source of the same name with it.
     """
     root = firmware_root()
     files: dict[str, Path] = {}
@@ -51,6 +53,9 @@ def kernel_files(kernels: Iterable[str]) -> dict[str, Path]:
         for included in _INCLUDE.findall(files[target].read_text(encoding="utf-8")):
             folder = "" if included.startswith("vp/") else target.rpartition("/")[0]
             add(posixpath.normpath(posixpath.join(folder, included)))
+        source = target.removesuffix(".h") + ".c"
+        if target.startswith(_SHARED) and (root / source).is_file():
+            add(source)
 
     add("nn/model.c")
     add("vp/nn.h")
