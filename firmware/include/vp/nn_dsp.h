@@ -1,0 +1,113 @@
+/**
+ * @file vp/nn_dsp.h
+ * Kernels for Armv7E-M with the DSP extension (Cortex-M4, M7, M33).
+ *
+ * What vp/nn.h says of every kernel holds here too. Rows between these kernels may stand in other
+ * layouts, which the compiler chooses; all of them begin on 4-byte boundaries:
+ *
+ *  - PLANAR16: [channels][plane] int16, a plane being `lead` columns of padding, the pixels of the
+ *    row and padding up to an even number. Padding holds the zero point. Some bytes behind the last
+ *    plane may be read and written.
+ *  - TILE16: tiles of 4 pixels and a last one of 1 to 3; a tile of P pixels is [depth / 2][P] words of
+ *    two int16, depth being the number of channels rounded up to 4. Word w holds the channels w and
+ *    w + depth / 2. Channels that do not exist hold anything. 16 bytes more may be written.
+ */
+#ifndef VP_NN_DSP_H
+#define VP_NN_DSP_H
+
+#include "vp/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * The filters of a convolution and what becomes of their sums.
+ *
+ * A record is [bias << 5 | k][multiplier][depth int8], depth a multiple of 4. The output is
+ * (zero point << 16) + 2^15 + 2^(k - 2) + (sum << k) * multiplier / 2^32, its upper half saturated to
+ * int8: exactly vp_nn_output where the compiler has shown that nothing overflows.
+ */
+typedef struct vp_nn_dsp_filters {
+    const int8_t *records;
+    int32_t depth;
+    int32_t channels;
+    int32_t zero_point;
+    int32_t linear;       /**< 1: results below the zero point count; else they are clamped to it. */
+    int32_t planar;       /**< 1: the output is PLANAR16, else NHWC. */
+    int32_t channel_step; /**< Bytes from channel to channel in the output: a plane, or 1. */
+    int32_t pixel_step;   /**< Bytes from pixel to pixel: 2, or the number of channels. */
+    int32_t lead;         /**< Columns of padding ahead of a plane. */
+    int32_t min;          /**< Of NHWC outputs: fused activation. */
+    int32_t max;
+} vp_nn_dsp_filters;
+
+/** CONV_2D with a 1x1 kernel and no padding, from NHWC. */
+typedef struct vp_nn_dsp_conv_1x1 {
+    vp_nn_dsp_filters filters;
+    int32_t width;          /**< Pixels of an output row. */
+    int32_t run;            /**< Pixels that are worked on at a time, a multiple of 4. */
+    int32_t input_channels; /**< At most `depth`. */
+    int32_t row_stride;
+    int32_t column_stride;
+} vp_nn_dsp_conv_1x1;
+
+/** Scratch: the smaller of `run` and `width`, times depth, times 2 bytes. */
+void vp_nn_dsp_conv_1x1_row(const vp_nn_dsp_conv_1x1 *p, int32_t row, const vp_nn_rows *input,
+                            int8_t *scratch, int8_t *output);
+
+/** FULLY_CONNECTED: `width` vectors of input_channels elements; column_stride is 1. */
+void vp_nn_dsp_fully_connected_run(const vp_nn_dsp_conv_1x1 *p, const int8_t *input,
+                                   int8_t *scratch, int8_t *output);
+
+/** CONV_2D with a 1x1 kernel and strides of 1, from TILE16. */
+typedef struct vp_nn_dsp_conv_1x1_tiled {
+    vp_nn_dsp_filters filters;
+    int32_t width;
+} vp_nn_dsp_conv_1x1_tiled;
+
+void vp_nn_dsp_conv_1x1_tiled_row(const vp_nn_dsp_conv_1x1_tiled *p, int32_t row,
+                                  const vp_nn_rows *input, int8_t *output);
+
+/** CONV_2D with one group, from NHWC. Weights of a filter are [kernel_height][kernel_width][channels],
+ * filled up with zeros to `depth`. */
+typedef struct vp_nn_dsp_conv_2d {
+    vp_nn_dsp_filters filters;
+    vp_nn_window window;
+    int32_t input_zero_point;
+} vp_nn_dsp_conv_2d;
+
+/** Scratch: 8 * depth + 4 * kernel_width * input_channels bytes, or, where the product of the latter
+ * two is no multiple of 4, 9 * depth + kernel_width * input_channels. */
+void vp_nn_dsp_conv_2d_row(const vp_nn_dsp_conv_2d *p, int32_t row, const vp_nn_rows *input,
+                           int8_t *scratch, int8_t *output);
+
+/**
+ * DEPTHWISE_CONV_2D with a 3x3 kernel, a column stride of 1 or 2, no dilation and as many output as
+ * input channels; min is the zero point or above. From PLANAR16 to TILE16.
+ *
+ * A record is [bias << 5 | k][multiplier][3][4 int8], as in vp_nn_dsp_filters; the weights of a row
+ * are w0, w1, w1, w2.
+ */
+typedef struct vp_nn_dsp_depthwise_3x3 {
+    const int8_t *records;
+    int32_t input_height;
+    int32_t width; /**< Of the output. */
+    int32_t channels;
+    int32_t row_stride;
+    int32_t column_stride;
+    int32_t pad_top;
+    int32_t plane; /**< Bytes of an input plane. */
+    int32_t input_zero_point;
+    int32_t zero_point;
+} vp_nn_dsp_depthwise_3x3;
+
+/** Scratch: 2 * (width * column_stride + 10) bytes. */
+void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
+                                 const vp_nn_rows *input, int8_t *scratch, int8_t *output);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,241 @@
+#include "vp/nn_dsp.h"
+
+/* What follows the full tiles of a row; the assembly indexes a table with these numbers. */
+enum {
+    TAIL_NONE = 0,
+    TAIL_3 = 1, /* three more pixels */
+    TAIL_2 = 2, /* one or two more */
+    FULL_TILES = 3
+};
+
+/*
+ * One run of the assembly, which loads the fields in this order: half of the channels of a row. Four
+ * pixels (or two at the end) are computed where fewer are left; what is too much goes to the places
+ * of channels that come later, and at last to 14 bytes behind the row.
+ */
+typedef struct planes {
+    const int8_t *rows[3]; /* first plane under each row of the window */
+    int32_t skips[3];      /* bytes from where a row's last full tile ends to the next plane */
+    int8_t *output;        /* first pixel of the first channel */
+    int8_t *tail;          /* the same in the last, smaller tile */
+    int32_t tail_step;     /* bytes between channels there */
+    int32_t channels;
+    const int8_t *records;
+    int32_t tile_step; /* bytes from tile to tile */
+    int32_t offset;    /* (zero point << 16) + 2^15 */
+    int32_t tiles;     /* full tiles of 4 pixels */
+    int32_t first;     /* FULL_TILES, or `last` where there are none */
+    int32_t last;      /* one of the three tails */
+} planes;
+
+/*
+ * Registers: r0 output, r1 .. r3 the rows of the window, r4 .. r7 sums of four pixels, r8 .. r10
+ * activations, r11 and r12 weights of a row as pairs (w0, w1) and (w1, w2), lr tiles left. On the
+ * stack:
+ *
+ *    0 bias, four times      16 weights, six words        40 k               44 multiplier
+ *   48 offset                52 tile step                 56 skips           68 output
+ *   72 tail                  76 tail step                 80 channels left   84 records
+ *   88 offset without rounding    92 tiles                96 first jump     100 last jump
+ */
+#define BEGIN                                                                                      \
+    "push {r4-r11, lr}\n"                                                                          \
+    "sub sp, sp, #104\n"                                                                           \
+    "ldm r0!, {r1-r3}\n"                                                                           \
+    "ldm r0!, {r4-r11}\n"                                                                          \
+    "add r12, sp, #56\n"                                                                           \
+    "stm r12, {r4-r11}\n"                                                                          \
+    "ldm r0, {r4-r8}\n"                                                                            \
+    "str r4, [sp, #52]\n"                                                                          \
+    "strd r5, r6, [sp, #88]\n"                                                                     \
+    "adr r12, 90f\n"                                                                               \
+    "ldr r7, [r12, r7, lsl #2]\n"                                                                  \
+    "ldr r8, [r12, r8, lsl #2]\n"                                                                  \
+    "add r7, r7, r12\n"                                                                            \
+    "add r8, r8, r12\n"                                                                            \
+    "strd r7, r8, [sp, #96]\n"
+
+#define CHANNEL                                                                                    \
+    "1:\n"                                                                                         \
+    "ldr r0, [sp, #84]\n"                                                                          \
+    "ldm r0!, {r8-r12}\n"                                                                          \
+    "str r0, [sp, #84]\n"                                                                          \
+    "and r0, r8, #31\n"                                                                            \
+    "strd r0, r9, [sp, #40]\n"                                                                     \
+    "asr r4, r8, #5\n"                                                                             \
+    "mov r5, r4\n"                                                                                 \
+    "mov r6, r4\n"                                                                                 \
+    "mov r7, r4\n"                                                                                 \
+    "stm sp, {r4-r7}\n"                                                                            \
+    "mov r8, #1\n"                                                                                 \
+    "lsl r8, r8, r0\n"                                                                             \
+    "ldrd r9, lr, [sp, #88]\n"                                                                     \
+    "add r9, r9, r8, lsr #2\n"                                                                     \
+    "str r9, [sp, #48]\n"                                                                          \
+    "sxtb16 r4, r10\n"                                                                             \
+    "sxtb16 r5, r10, ror #8\n"                                                                     \
+    "sxtb16 r6, r11\n"                                                                             \
+    "sxtb16 r7, r11, ror #8\n"                                                                     \
+    "sxtb16 r8, r12\n"                                                                             \
+    "sxtb16 r9, r12, ror #8\n"                                                                     \
+    "add r0, sp, #16\n"                                                                            \
+    "stm r0, {r4-r9}\n"                                                                            \
+    "ldr r0, [sp, #68]\n"                                                                          \
+    "ldr pc, [sp, #96]\n"
+
+/* One row of the window for four pixels. */
+#define ROW_1(POINTER, WEIGHTS)                                                                    \
+    "ldrd r11, r12, [sp, #" WEIGHTS "]\n"                                                          \
+    "ldm " POINTER ", {r8-r10}\n"                                                                  \
+    "add " POINTER ", " POINTER ", #8\n"                                                           \
+    "smlad r4, r8, r11, r4\n"                                                                      \
+    "smlabt r4, r9, r12, r4\n"                                                                     \
+    "smlatb r5, r8, r11, r5\n"                                                                     \
+    "smlad r5, r9, r12, r5\n"                                                                      \
+    "smlad r6, r9, r11, r6\n"                                                                      \
+    "smlabt r6, r10, r12, r6\n"                                                                    \
+    "smlatb r7, r9, r11, r7\n"                                                                     \
+    "smlad r7, r10, r12, r7\n"
+#define ROW_2(POINTER, WEIGHTS)                                                                    \
+    "ldrd r11, r12, [sp, #" WEIGHTS "]\n"                                                          \
+    "ldm " POINTER ", {r8-r10}\n"                                                                  \
+    "smlad r4, r8, r11, r4\n"                                                                      \
+    "smlabt r4, r9, r12, r4\n"                                                                     \
+    "smlad r5, r9, r11, r5\n"                                                                      \
+    "smlabt r5, r10, r12, r5\n"                                                                    \
+    "smlad r6, r10, r11, r6\n"                                                                     \
+    "ldrd r8, r9, [" POINTER ", #12]\n"                                                            \
+    "add " POINTER ", " POINTER ", #16\n"                                                          \
+    "smlabt r6, r8, r12, r6\n"                                                                     \
+    "smlad r7, r8, r11, r7\n"                                                                      \
+    "smlabt r7, r9, r12, r7\n"
+
+/* The same for two pixels; the pointer stays. */
+#define TAIL_ROW_1(POINTER, WEIGHTS)                                                               \
+    "ldrd r11, r12, [sp, #" WEIGHTS "]\n"                                                          \
+    "ldrd r8, r9, [" POINTER "]\n"                                                                 \
+    "smlad r4, r8, r11, r4\n"                                                                      \
+    "smlabt r4, r9, r12, r4\n"                                                                     \
+    "smlatb r5, r8, r11, r5\n"                                                                     \
+    "smlad r5, r9, r12, r5\n"
+#define TAIL_ROW_2(POINTER, WEIGHTS)                                                               \
+    "ldrd r11, r12, [sp, #" WEIGHTS "]\n"                                                          \
+    "ldm " POINTER ", {r8-r10}\n"                                                                  \
+    "smlad r4, r8, r11, r4\n"                                                                      \
+    "smlabt r4, r9, r12, r4\n"                                                                     \
+    "smlad r5, r9, r11, r5\n"                                                                      \
+    "smlabt r5, r10, r12, r5\n"
+
+#define ROWS(ROW) ROW("r1", "16") ROW("r2", "24") ROW("r3", "32")
+
+#define STORED(SUM, PLACE)                                                                         \
+    "lsl " SUM ", " SUM ", r8\n"                                                                   \
+    "smmla " SUM ", " SUM ", r9, r10\n"                                                            \
+    "ssat " SUM ", #8, " SUM ", asr #16\n"                                                         \
+    "strh " SUM ", [r0, #" PLACE "]\n"
+
+/* lr falls to 0 at the last full tile, to -1 at the tile of three pixels. */
+#define TILES(ROW, TAIL_ROW)                                                                       \
+    "21:\n"                                                                                        \
+    "ldr r0, [sp, #72]\n"                                                                          \
+    "mov lr, #0\n"                                                                                 \
+    "23:\n"                                                                                        \
+    "ldm sp, {r4-r7}\n" ROWS(ROW)                                                                  \
+    "ldrd r8, r9, [sp, #40]\n"                                                                     \
+    "ldrd r10, r11, [sp, #48]\n" STORED("r4", "0") STORED("r5", "4") STORED("r6", "8")             \
+        STORED("r7", "12")                                                                         \
+    "add r0, r0, r11\n"                                                                            \
+    "subs lr, lr, #1\n"                                                                            \
+    "bgt 23b\n"                                                                                    \
+    "blt 20f\n"                                                                                    \
+    "ldr pc, [sp, #100]\n"                                                                         \
+    "22:\n"                                                                                        \
+    "ldr r0, [sp, #72]\n"                                                                          \
+    "ldm sp, {r4, r5}\n" ROWS(TAIL_ROW)                                                            \
+    "ldrd r8, r9, [sp, #40]\n"                                                                     \
+    "ldr r10, [sp, #48]\n" STORED("r4", "0") STORED("r5", "4")
+
+/* The pointers stand behind the full tiles, and behind the tile of three as well: `skips` say. */
+#define END                                                                                        \
+    "20:\n"                                                                                        \
+    "add r12, sp, #56\n"                                                                           \
+    "ldm r12, {r4-r10}\n"                                                                          \
+    "add r1, r1, r4\n"                                                                             \
+    "add r2, r2, r5\n"                                                                             \
+    "add r3, r3, r6\n"                                                                             \
+    "add r7, r7, #16\n"                                                                            \
+    "add r8, r8, r9\n"                                                                             \
+    "strd r7, r8, [sp, #68]\n"                                                                     \
+    "subs r10, r10, #1\n"                                                                          \
+    "str r10, [sp, #80]\n"                                                                         \
+    "bne 1b\n"                                                                                     \
+    "add sp, sp, #104\n"                                                                           \
+    "pop {r4-r11, pc}\n"                                                                           \
+    ".balign 4\n"                                                                                  \
+    "90: .word 20b - 90b + 1, 21b - 90b + 1, 22b - 90b + 1, 23b - 90b + 1\n"
+
+#define KERNEL __attribute__((naked))
+#define UNUSED __attribute__((unused))
+
+KERNEL static void run_stride_1(UNUSED const planes *p)
+{
+    __asm__(BEGIN CHANNEL TILES(ROW_1, TAIL_ROW_1) END);
+}
+
+KERNEL static void run_stride_2(UNUSED const planes *p)
+{
+    __asm__(BEGIN CHANNEL TILES(ROW_2, TAIL_ROW_2) END);
+}
+
+/* A row outside the image is a plane of zero points that serves every channel. */
+static void fill_padding(const vp_nn_dsp_depthwise_3x3 *p, int8_t *scratch)
+{
+    const int32_t pair = (p->input_zero_point & 0xFFFF) * 0x10001;
+    const int32_t size = 2 * (p->width * p->column_stride + 10);
+    for (int32_t at = 0; at < size; at += 4) {
+        __builtin_memcpy(scratch + at, &pair, sizeof pair);
+    }
+}
+
+void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
+                                 const vp_nn_rows *input, int8_t *scratch, int8_t *output)
+{
+    const int32_t half = (p->channels + 3) / 4 * 2;
+    const int32_t tail = p->width & 3;
+    const int32_t full = p->width >> 2;
+    const int32_t top = row * p->row_stride - p->pad_top;
+    const int32_t consumed = (full + (tail == 3)) * 8 * p->column_stride;
+    planes run = {
+        .output = output,
+        .tail = output + full * half * 16,
+        .tail_step = 4 * tail,
+        .channels = half < p->channels ? half : p->channels,
+        .records = p->records,
+        .tile_step = half * 16,
+        .offset = p->zero_point * 65536 + 32768,
+        .tiles = full,
+        .last = tail == 3 ? TAIL_3 : tail > 0 ? TAIL_2 : TAIL_NONE,
+    };
+    run.first = full > 0 ? FULL_TILES : run.last;
+    for (int32_t ky = 0; ky < 3; ky++) {
+        const int32_t y = top + ky;
+        const int32_t inside = y >= 0 && y < p->input_height;
+        run.rows[ky] = inside ? vp_nn_row(input, y) : scratch;
+        run.skips[ky] = (inside ? p->plane : 0) - consumed;
+        if (!inside) {
+            fill_padding(p, scratch);
+        }
+    }
+    void (*const run_half)(const planes *) = p->column_stride == 1 ? run_stride_1 : run_stride_2;
+    run_half(&run);
+    if (half < p->channels) {
+        for (int32_t ky = 0; ky < 3; ky++) {
+            run.rows[ky] += half * (run.skips[ky] + consumed);
+        }
+        run.output += 2;
+        run.tail += 2;
+        run.channels = p->channels - half;
+        run.records += half * 20;
+        run_half(&run);
+    }
+}

@@ -1,0 +1,50 @@
+#include <string.h>
+
+#include "tiles.h"
+
+/* Brings the pixels into tiles. Channels beyond the last are those of the next pixel, or nothing:
+ * their weights are 0. */
+static void fill_tiles(const vp_nn_dsp_conv_1x1 *p, const int8_t *pixel, int32_t pixels,
+                       int32_t *tile)
+{
+    const int32_t step = p->column_stride * p->input_channels;
+    const int32_t words = p->input_channels >> 2;
+    const int32_t left = p->input_channels & 3;
+    while (pixels > 0) {
+        const int32_t count = pixels < 4 ? pixels : 4;
+        if (count == 4) {
+            const int8_t *const sources[4] = {pixel, pixel + step, pixel + 2 * step,
+                                              pixel + 3 * step};
+            vp_nn_dsp_spread_4(sources, words, tile);
+        }
+        for (int32_t i = 0; i < count; i++) {
+            if (count < 4) {
+                vp_nn_dsp_spread(pixel, words, count, tile + i);
+            }
+            if (left > 0) {
+                int8_t last[4] = {0};
+                memcpy(last, pixel + 4 * words, (size_t)left);
+                vp_nn_dsp_spread(last, 1, count, tile + 2 * words * count + i);
+            }
+            pixel += step;
+        }
+        tile += count * (p->filters.depth >> 1);
+        pixels -= count;
+    }
+}
+
+void vp_nn_dsp_convolve_pixels(const vp_nn_dsp_conv_1x1 *p, const int8_t *source, int8_t *scratch,
+                               int8_t *output)
+{
+    const vp_nn_dsp_filters *filters = &p->filters;
+    int32_t *const tiles = (int32_t *)(void *)scratch;
+    int8_t *target = vp_nn_dsp_begin_row(filters, p->width, output);
+    for (int32_t x = 0; x < p->width; x += p->run) {
+        const int32_t pixels = p->width - x < p->run ? p->width - x : p->run;
+        fill_tiles(p, source, pixels, tiles);
+        vp_nn_dsp_filter(filters, (const int16_t *)(const void *)tiles, pixels, target);
+        source += pixels * p->column_stride * p->input_channels;
+        target += pixels * filters->pixel_step;
+    }
+    vp_nn_dsp_end_row(filters, p->width, output);
+}
