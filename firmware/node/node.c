@@ -44,7 +44,8 @@ uint64_t vp_node_now(const vp_node *node)
 
 int vp_node_init(vp_node *node, const vp_node_config *config)
 {
-    if (node == NULL || config == NULL || !config_ok(config)) {
+    if (node == NULL || config == NULL || !config_ok(config) ||
+        vp_model_begin(config->variant->model, config->arena) != 0) {
         return VP_NODE_CONFIG;
     }
     memset(node, 0, sizeof(*node));

@@ -26,7 +26,6 @@ static void begin_work(vp_node *node)
                 .channels = input->channels,
             },
     };
-    (void)vp_model_begin(variant->model, node->config.arena);
 }
 
 static void release_input(vp_node *node)
@@ -71,23 +70,42 @@ static void answer(vp_node *node)
     vp_node_answer_prediction(node, node->work.link, &prediction, node->work.chunks);
 }
 
+/* @return 0, or negative if the runtime failed. */
+static int infer_piece(vp_node *node)
+{
+    const vp_model *model = node->config.variant->model;
+    int8_t *row = vp_model_row_wanted(model, node->config.arena);
+    if (row != NULL) {
+        give_row(node, row);
+        return 0;
+    }
+    const int ran = vp_model_step(model, node->config.arena);
+    return ran < 0 ? ran : 0;
+}
+
+static void fail(vp_node *node)
+{
+    release_input(node);
+    node->work.phase = WORK_NONE;
+    vp_node_refuse(node, node->work.link, node->work.request, VP_ERROR_MODEL);
+}
+
 int vp_node_work_piece(vp_node *node)
 {
     const vp_model *model = node->config.variant->model;
+    int err = 0;
     if (node->work.phase == WORK_NONE && node->input.state == INPUT_COMPLETE) {
         begin_work(node);
+        err = vp_model_begin(model, node->config.arena);
     }
-    if (node->work.phase != WORK_NONE) {
-        int8_t *row = vp_model_row_wanted(model, node->config.arena);
-        if (row != NULL) {
-            give_row(node, row);
-        } else {
-            (void)vp_model_step(model, node->config.arena);
-        }
-        if (vp_model_done(model, node->config.arena)) {
-            release_input(node);
-            answer(node);
-        }
+    if (node->work.phase != WORK_NONE && err == 0) {
+        err = infer_piece(node);
+    }
+    if (err) {
+        fail(node);
+    } else if (node->work.phase != WORK_NONE && vp_model_done(model, node->config.arena)) {
+        release_input(node);
+        answer(node);
     }
     return node->work.phase != WORK_NONE || node->input.state == INPUT_COMPLETE;
 }

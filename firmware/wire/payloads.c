@@ -220,7 +220,7 @@ int vp_prediction_unpack(const uint8_t *payload, size_t size, uint16_t classes,
 
 static int error_ok(const vp_error *error)
 {
-    return error->code >= VP_ERROR_TOO_LARGE && error->code <= VP_ERROR_SUPERSEDED;
+    return error->code >= VP_ERROR_TOO_LARGE && error->code <= VP_ERROR_MODEL;
 }
 
 int vp_error_pack(const vp_error *error, uint8_t *out, size_t capacity)

@@ -41,7 +41,8 @@ extern "C" {
 
 enum vp_node_error {
     VP_NODE_OK = 0,
-    VP_NODE_CONFIG = -1 /**< A pointer is missing, a buffer too small or a field out of range. */
+    VP_NODE_CONFIG = -1 /**< A pointer is missing, a buffer too small or a field out of range, or the
+                             model's runtime refuses it. */
 };
 
 /** Where a message came from and where its answer goes. */

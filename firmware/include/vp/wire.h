@@ -67,7 +67,8 @@ enum vp_error_code {
     VP_ERROR_TOO_LARGE = 1,  /**< The input exceeds the node's capacity. */
     VP_ERROR_SHAPE = 2,      /**< Channels differ from the model's, or a side is 0 or too long. */
     VP_ERROR_K = 3,          /**< k is 0, over VP_WIRE_MAX_K, or over the number of classes. */
-    VP_ERROR_SUPERSEDED = 4  /**< A newer request replaced this one before it was answered. */
+    VP_ERROR_SUPERSEDED = 4, /**< A newer request replaced this one before it was answered. */
+    VP_ERROR_MODEL = 5       /**< The runtime failed on this input. */
 };
 
 typedef struct vp_wire_header {

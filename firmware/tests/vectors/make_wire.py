@@ -251,7 +251,7 @@ def bad_payloads() -> list[dict[str, Any]]:
         ("error short", ERROR, b"\1\1", 10, "SHORT"),
         ("error long", ERROR, b"\1\1\1\1", 10, "SHORT"),
         ("error code 0", ERROR, b"\1\1\0", 10, "VALUE"),
-        ("error code 5", ERROR, b"\1\1\5", 10, "VALUE"),
+        ("error code 6", ERROR, b"\1\1\6", 10, "VALUE"),
     ]
     return [
         {"name": name, "type": kind, "payload": data.hex(), "classes": classes, "error": error}

@@ -32,6 +32,7 @@ class ErrorCode(IntEnum):
     SHAPE = lib.VP_ERROR_SHAPE
     K = lib.VP_ERROR_K
     SUPERSEDED = lib.VP_ERROR_SUPERSEDED
+    MODEL = lib.VP_ERROR_MODEL
 
     @property
     def text(self) -> str:
@@ -40,6 +41,7 @@ class ErrorCode(IntEnum):
             ErrorCode.SHAPE: "the node's model takes another number of channels",
             ErrorCode.K: "the node refuses this k",
             ErrorCode.SUPERSEDED: "replaced by a newer request",
+            ErrorCode.MODEL: "the model's runtime failed on this image",
         }[self]
 
 
