@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "Train the variants of a family.",
     "quantize": "Turn trained variants into int8 models and measure them.",
     "compile": "Compile an int8 .tflite model into plain C.",
+    "bench": "Measure a model on an emulated board.",
     "build": "Build the firmware images of a fleet.",
     "emulate": "Boot a fleet's emulated boards and keep them running.",
     "gateway": "Run the gateway of a fleet.",
