@@ -28,18 +28,19 @@ static void copy_narrow(const int8_t *from, int32_t count, int32_t channels, int
 static void copy_wide(const int8_t *from, int32_t count, int32_t channels, int32_t step, int8_t *to)
 {
     for (int32_t i = 0; i < count; i++) {
-        int8_t *end = to + step;
+        const int8_t *source = from;
+        int8_t *target = to;
         __asm__ volatile("wlstp.8 lr, %[channels], 2f\n"
                          "1:\n\t"
-                         "vldrb.8 q0, [%[from]], #16\n\t"
-                         "vstrb.8 q0, [%[to]], #16\n\t"
+                         "vldrb.8 q0, [%[source]], #16\n\t"
+                         "vstrb.8 q0, [%[target]], #16\n\t"
                          "letp lr, 1b\n"
                          "2:"
-                         : [to] "+&r"(to)
-                         : [from] "r"(from), [channels] "r"(channels)
+                         : [source] "+&r"(source), [target] "+&r"(target)
+                         : [channels] "r"(channels)
                          : "q0", "lr", "memory");
-        to = end;
         from += channels;
+        to += step;
     }
 }
 

@@ -20,7 +20,7 @@ static inline int32_t min(int32_t a, int32_t b)
     __asm__ volatile(                                                                             \
         "dls lr, %[pairs]\n"                                                                      \
         "1:\n\t" DOT_1("%q[a]") VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", KIND) DOT_1("%q[w]")   \
-            VP_NN_MVE_SCALE("%q[w]", "r0", "r2", "r4", KIND) VP_NN_MVE_NARROW_##KIND("%q[a]", "%q[w]") \
+            VP_NN_MVE_SCALE("%q[w]", "r0", "r2", "r4", KIND) VP_NN_MVE_NARROW_##KIND("%q[a]", "%q[w]", "%[edges]") \
         "vstrb.16 %q[a], [%[output], %q[places]]\n\t"                                             \
         "add %[output], %[output], #2\n\t"                                                        \
         "le lr, 1b"                                                                               \

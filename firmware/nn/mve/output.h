@@ -38,24 +38,24 @@
     "vqrdmulh.s32 " q ", " q ", " multiplier "\n\t"       \
     VP_NN_MVE_SHIFT_##KIND(q, shift)
 
-/** Scaled vectors a and b become 8 numbers in a: those of one pixel next to each other. Operand `edges`
- * is VP_NN_MVE_EDGES_PLAIN or _EXACT of the vp_nn_mve_output. */
-#define VP_NN_MVE_NARROW_PLAIN(a, b)           \
+/** Scaled vectors a and b become 8 numbers in a: those of one pixel next to each other. Register
+ * `edges` holds VP_NN_MVE_EDGES_PLAIN or _EXACT of the vp_nn_mve_output. */
+#define VP_NN_MVE_NARROW_PLAIN(a, b, edges)    \
     "vqmovnb.s32 " a ", " a "\n\t"             \
     "vqmovnt.s32 " a ", " b "\n\t"             \
-    "vqadd.s16 " a ", " a ", %[edges]\n\t"     \
+    "vqadd.s16 " a ", " a ", " edges "\n\t"   \
     "vqmovnb.s16 " a ", " a "\n\t"
-#define VP_NN_MVE_NARROW_EXACT(a, b)           \
+#define VP_NN_MVE_NARROW_EXACT(a, b, edges)    \
     "vqmovnb.s32 " a ", " a "\n\t"             \
     "vqmovnt.s32 " a ", " b "\n\t"             \
-    "ldm %[edges], {r0, r2, r4}\n\t"           \
+    "ldm " edges ", {r0, r2, r4}\n\t"         \
     "vqadd.s16 " a ", " a ", r0\n\t"           \
     "vdup.16 " b ", r2\n\t"                    \
     "vmax.s16 " a ", " a ", " b "\n\t"         \
     "vdup.16 " b ", r4\n\t"                    \
     "vmin.s16 " a ", " a ", " b "\n\t"
-#define VP_NN_MVE_EDGES_PLAIN(p) ((p)->zero_point)
-#define VP_NN_MVE_EDGES_EXACT(p) (&(p)->zero_point)
+#define VP_NN_MVE_EDGES_PLAIN(p) ((uintptr_t)(p)->zero_point)
+#define VP_NN_MVE_EDGES_EXACT(p) ((uintptr_t)&(p)->zero_point)
 
 #define VP_NN_MVE_TEMPORARIES "r0", "r2", "r4", "r6", "lr", "p0", "memory"
 
@@ -78,7 +78,7 @@ static inline void vp_nn_mve_store_pair(const vp_nn_mve_output *p, int32_t chann
     if (p->plain) {
         __asm__ volatile(VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", PLAIN)
                          VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[b]", "r0", "r2", "r4", PLAIN)
-                         VP_NN_MVE_NARROW_PLAIN("%q[a]", "%q[b]")
+                         VP_NN_MVE_NARROW_PLAIN("%q[a]", "%q[b]", "%[edges]")
                          "vstrb.16 %q[a], [%[output], %q[places]]"
                          : [a] "+w"(a), [b] "+w"(b), [scale] "+r"(scale), [shift] "+r"(shift)
                          : [edges] "r"(VP_NN_MVE_EDGES_PLAIN(p)), [output] "r"(output),
@@ -87,7 +87,7 @@ static inline void vp_nn_mve_store_pair(const vp_nn_mve_output *p, int32_t chann
     } else {
         __asm__ volatile(VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", EXACT)
                          VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[b]", "r0", "r2", "r4", EXACT)
-                         VP_NN_MVE_NARROW_EXACT("%q[a]", "%q[b]")
+                         VP_NN_MVE_NARROW_EXACT("%q[a]", "%q[b]", "%[edges]")
                          "vstrb.16 %q[a], [%[output], %q[places]]"
                          : [a] "+w"(a), [b] "+w"(b), [scale] "+r"(scale), [shift] "+r"(shift)
                          : [edges] "r"(VP_NN_MVE_EDGES_EXACT(p)), [output] "r"(output),

@@ -1,0 +1,178 @@
+"""Armv8.1-M with MVE (Cortex-M55, M85): firmware/nn/mve. All tensors stay NHWC; constants are packed
+as vp/nn_mve.h says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from vp_converters.lowering.step import (
+    ConstantArray,
+    Program,
+    Step,
+    Value,
+    int8_array,
+    int32_array,
+)
+
+_MAX_CHANNELS = 2**14
+_SLACK = 16
+_TILE = 4
+_STRIP_COLUMN = 64
+_STRIP_KERNEL = 4
+_HALF = 2**30
+
+
+def apply(program: Program) -> Program:
+    """The program with every step that has one on its MVE kernel."""
+    return replace(program, steps=tuple(_rewritten(step) for step in program.steps))
+
+
+def _rewritten(step: Step) -> Step:
+    builder = _BUILDERS.get(step.kernel)
+    return (builder(step) if builder is not None else None) or step
+
+
+def _number(fields: Mapping[str, Value], name: str) -> int:
+    return cast(int, fields[name])
+
+
+def _fields(step: Step, name: str) -> Mapping[str, Value]:
+    return cast(Mapping[str, Value], step.parameters[name])
+
+
+def _array(fields: Mapping[str, Value], name: str) -> npt.NDArray[np.int32]:
+    return cast(ConstantArray, fields[name]).data.astype(np.int32)
+
+
+def _output(step: Step) -> dict[str, Value] | None:
+    """Fields of vp_nn_mve_output, None where the kernels do not cover them."""
+    output = _fields(step, "output")
+    bias = _array(output, "bias")
+    multiplier = np.broadcast_to(_array(output, "multiplier"), bias.shape)
+    shift = np.broadcast_to(_array(output, "shift"), bias.shape)
+    if not 2 <= bias.size <= _MAX_CHANNELS or shift.max() > 0:
+        return None
+    edges = [_number(output, name) for name in ("zero_point", "min", "max")]
+    return {
+        "scale": int32_array("scale", np.stack([bias, multiplier], axis=1)),
+        "shift": int8_array("shift", shift),
+        "zero_point": edges[0],
+        "min": edges[1],
+        "max": edges[2],
+        "plain": int(edges == [-128, -128, 127]),
+    }
+
+
+def _matrix(weights: npt.NDArray[np.int32]) -> ConstantArray:
+    return int8_array("weights", np.pad(weights.reshape(-1), (0, _SLACK)))
+
+
+def _dense(step: Step) -> Step | None:
+    """conv_1x1 and fully_connected: the same weights in the same order."""
+    output = _output(step)
+    if output is None:
+        return None
+    weights = _matrix(_array(step.parameters, "weights"))
+    return replace(
+        step,
+        kernel=f"mve_{step.kernel}",
+        parameters={**step.parameters, "weights": weights, "output": output},
+    )
+
+
+def _conv_2d(step: Step) -> Step | None:
+    output = _output(step)
+    window = _fields(step, "window")
+    if output is None or step.parameters["groups"] != 1 or window["dilation_width"] != 1:
+        return None
+    height, width = _number(window, "kernel_height"), _number(window, "kernel_width")
+    depth, channels = _number(window, "input_channels"), _number(window, "output_channels")
+    columns = (_number(window, "output_width") - 1) * _number(window, "stride_width") + width
+    weights = _array(step.parameters, "weights").reshape(channels, height, width, depth)
+    return replace(
+        step,
+        kernel="mve_conv_2d",
+        type="",
+        parameters={
+            "window": window,
+            "input_zero_point": step.parameters["input_zero_point"],
+            "columns": columns,
+            "weights": _matrix(weights.transpose(0, 2, 1, 3)),
+            "output": output,
+        },
+        scratch=columns * height * depth + _SLACK,
+    )
+
+
+def _depthwise_conv_2d(step: Step) -> Step | None:
+    output = _output(step)
+    window = _fields(step, "window")
+    height, width = _number(window, "kernel_height"), _number(window, "kernel_width")
+    channels = _number(window, "output_channels")
+    touched = max(_number(window, "output_width"), _TILE)
+    columns = (
+        (touched - 1) * _number(window, "stride_width")
+        + (_STRIP_KERNEL - 1) * _number(window, "dilation_width")
+        + 1
+    )
+    if (
+        output is None
+        or channels % 2
+        or max(height, width) > _STRIP_KERNEL
+        or _number(window, "pad_left") >= columns
+    ):
+        return None
+    weights = _array(step.parameters, "weights").reshape(height, width, channels)
+    packed = np.pad(weights.transpose(2, 1, 0).reshape(channels, -1), ((0, 0), (0, 1)))
+    return replace(
+        step,
+        kernel="mve_depthwise_conv_2d",
+        type="",
+        parameters={
+            "window": window,
+            "input_zero_point": step.parameters["input_zero_point"],
+            "columns": columns,
+            "weights": int8_array("weights", packed),
+            "output": output,
+        },
+        scratch=columns * _STRIP_COLUMN,
+    )
+
+
+def _add(step: Step) -> Step | None:
+    operands = [_fields(step, name) for name in ("a", "b")]
+    halves = [o["multiplier"] == _HALF and o["shift"] == 0 for o in operands]
+    if not any(halves):
+        return None
+    order = (0, 1) if halves[1] else (1, 0)
+    a, b = (operands[i] for i in order)
+    return replace(
+        step,
+        kernel="mve_add",
+        type="",
+        parameters={
+            "a_zero_point": a["zero_point"],
+            "a_multiplier": a["multiplier"],
+            "a_shift": a["shift"],
+            "b_zero_point": b["zero_point"],
+            **{
+                name: step.parameters[name]
+                for name in ("multiplier", "shift", "zero_point", "min", "max", "row_size")
+            },
+        },
+        inputs=tuple(step.inputs[i] for i in order),
+    )
+
+
+_BUILDERS: Mapping[str, Callable[[Step], Step | None]] = {
+    "add": _add,
+    "conv_1x1": _dense,
+    "conv_2d": _conv_2d,
+    "depthwise_conv_2d": _depthwise_conv_2d,
+    "fully_connected": _dense,
+}
