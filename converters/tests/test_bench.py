@@ -32,11 +32,11 @@ DIGITS = REPOSITORY / "models" / "digits" / "d8.tflite"
 @pytest.mark.parametrize("board", BOARDS)
 def test_a_model_on_every_board(board: str, emulated: None) -> None:
     done: list[int] = []
-    result = bench_model(DIGITS, board, inputs=4, progress=done.append)
+    result = bench_model(DIGITS, board, inputs=12, progress=done.append)
     model = load_model(DIGITS, kernels=result.kernels)
     assert (result.mismatches, result.difference) == (0, None)
     assert result.compared == ("output", "before the softmax")
-    assert sum(done) == 8
+    assert sum(done) == 24
     assert [one.calls for one in result.operators] == [step.calls for step in model.steps()]
     least, most = result.instructions_range
     assert 0 < least <= result.instructions <= most

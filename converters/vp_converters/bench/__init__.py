@@ -81,9 +81,7 @@ def bench_model(
         references.append(cut(model.data, probe.op_count, probe.tensor))
     try:
         with Expected(references, values) as expected:
-            measured = measure(model, machine, values, probe)
-            if progress is not None:
-                progress(inputs)
+            measured = measure(model, machine, values, probe, progress)
             answers = expected.outputs(progress)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from None

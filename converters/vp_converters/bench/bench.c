@@ -1,6 +1,6 @@
 /*
  * Measures one compiled model on inputs from a file of the host:
- * inputs.bin   all inputs
+ * inputs.bin   inputs, at least one
  * outputs.bin  for each input: the output; the output again, of a run whose stages were timed one by
  *              one; and what stands at VP_BENCH_PROBE_OFFSET ahead of stage VP_BENCH_PROBE_STAGE
  * counts.bin   uint64: bytes of stack; instructions of each inference; then for all inputs together,
@@ -78,17 +78,13 @@ static int measure(FILE *inputs, FILE *outputs, FILE *counts)
 {
     vp_model timed = VP_BENCH_MODEL;
     timed.run = timed_run;
-    for (uint32_t i = 0; i < VP_BENCH_INPUTS; i++) {
-        if (fread(input, 1, sizeof input, inputs) != sizeof input) {
-            return 3;
-        }
-        if (i == 0) {
-            if (write_count(counts, measure_stack())) {
-                return 4;
-            }
-            vp_target_start();
-            reading = vp_target_since(vp_target_now());
-        }
+    if (fread(input, 1, sizeof input, inputs) != sizeof input ||
+        write_count(counts, measure_stack())) {
+        return 3;
+    }
+    vp_target_start();
+    reading = vp_target_since(vp_target_now());
+    do {
         if (write_count(counts, measure_inference()) || write_output(outputs)) {
             return 4;
         }
@@ -96,7 +92,7 @@ static int measure(FILE *inputs, FILE *outputs, FILE *counts)
         if (write_output(outputs) || fwrite(probe, 1, sizeof probe, outputs) != sizeof probe) {
             return 4;
         }
-    }
+    } while (fread(input, 1, sizeof input, inputs) == sizeof input);
     for (uint32_t stage = 1; stage < VP_BENCH_STAGES; stage++) {
         if (write_count(counts, spent[stage]) || write_count(counts, calls[stage])) {
             return 4;

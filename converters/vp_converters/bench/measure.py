@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from vp_converters.bench.footprint import Footprint, footprint
 from vp_converters.compiler import CompiledModel
@@ -21,8 +23,11 @@ from vp_converters.target.program import (
     write_files,
 )
 
+Counts = npt.NDArray[np.int64]
+
 _FOLDER = Path(__file__).parent
 _ENTRY = "vp_bench_alone"
+_CHUNK = 10
 _TIMEOUT = 600.0
 
 
@@ -59,8 +64,8 @@ class Measurement:
     outputs: Int8Array
     again: Int8Array
     probed: Int8Array
-    instructions: np.ndarray[tuple[int], np.dtype[np.int64]]
-    stages: np.ndarray[tuple[int, int], np.dtype[np.int64]]
+    instructions: Counts
+    stages: Counts
     stack: int
     footprint: Footprint
 
@@ -79,8 +84,17 @@ def find_probe(model: CompiledModel) -> Probe:
     return Probe()
 
 
-def measure(model: CompiledModel, machine: Machine, inputs: Int8Array, probe: Probe) -> Measurement:
+def measure(
+    model: CompiledModel,
+    machine: Machine,
+    inputs: Int8Array,
+    probe: Probe,
+    progress: Callable[[int], None] | None = None,
+) -> Measurement:
     """Runs ``inputs`` (int8, along the first axis) on ``machine``.
+
+    Args:
+        progress: called with the number of inputs done since the last call.
 
     Raises:
         ConversionError: a tool is missing, the model is too large for the machine, or the program
@@ -94,15 +108,17 @@ def measure(model: CompiledModel, machine: Machine, inputs: Int8Array, probe: Pr
         )
     with tempfile.TemporaryDirectory(prefix="vp-bench-") as temporary:
         work = Path(temporary)
-        parts = _build(work, model, machine, len(inputs), probe)
-        (work / "inputs.bin").write_bytes(np.ascontiguousarray(inputs).tobytes())
-        run_program(work, machine, count=True, timeout=_TIMEOUT)
-        return _read(work, model, len(inputs), probe, parts)
+        parts = _build(work, model, machine, probe)
+        runs = []
+        for start in range(0, len(inputs), _CHUNK):
+            chunk = inputs[start : start + _CHUNK]
+            runs.append(_run(work, model, machine, chunk, probe))
+            if progress is not None:
+                progress(len(chunk))
+    return _joined(runs, probe, parts)
 
 
-def _build(
-    work: Path, model: CompiledModel, machine: Machine, inputs: int, probe: Probe
-) -> Footprint:
+def _build(work: Path, model: CompiledModel, machine: Machine, probe: Probe) -> Footprint:
     files = program_files([model])
     for name in ("bench.c", "alone.c"):
         files[name] = (_FOLDER / name).read_text(encoding="utf-8")
@@ -111,7 +127,6 @@ def _build(
         "MODEL": model.name,
         "ARENA_SIZE": f"{max(model.arena_size, 8)}u",
         "INPUT_SIZE": f"{int(np.prod(model.input_shape))}u",
-        "INPUTS": f"{inputs}u",
         "STAGES": f"{len(model.program.steps) + 1}u",
         "PROBE_STAGE": f"{probe.stage}u",
         "PROBE_OFFSET": f"{probe.offset}u",
@@ -128,18 +143,40 @@ def _build(
     return footprint((work / "alone.elf").read_bytes())
 
 
-def _read(
-    work: Path, model: CompiledModel, inputs: int, probe: Probe, parts: Footprint
-) -> Measurement:
-    size = int(np.prod(model.output_shape))
-    rows = np.fromfile(work / "outputs.bin", dtype=np.int8).reshape(inputs, 2 * size + probe.size)
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What a program wrote: rows of outputs and probes, and the three parts of counts.bin."""
+
+    rows: Int8Array
+    stack: int
+    instructions: Counts
+    stages: Counts
+
+
+def _run(
+    work: Path, model: CompiledModel, machine: Machine, inputs: Int8Array, probe: Probe
+) -> _Run:
+    (work / "inputs.bin").write_bytes(np.ascontiguousarray(inputs).tobytes())
+    run_program(work, machine, count=True, timeout=_TIMEOUT)
     counts = np.fromfile(work / "counts.bin", dtype="<u8").astype(np.int64)
+    row_size = 2 * int(np.prod(model.output_shape)) + probe.size
+    return _Run(
+        rows=np.fromfile(work / "outputs.bin", dtype=np.int8).reshape(len(inputs), row_size),
+        stack=int(counts[0]),
+        instructions=counts[1 : 1 + len(inputs)],
+        stages=counts[1 + len(inputs) :].reshape(-1, 2),
+    )
+
+
+def _joined(runs: Sequence[_Run], probe: Probe, parts: Footprint) -> Measurement:
+    rows = np.concatenate([run.rows for run in runs])
+    size = (rows.shape[1] - probe.size) // 2
     return Measurement(
         outputs=rows[:, :size],
         again=rows[:, size : 2 * size],
         probed=rows[:, 2 * size :],
-        instructions=counts[1 : 1 + inputs],
-        stages=counts[1 + inputs :].reshape(-1, 2),
-        stack=int(counts[0]),
+        instructions=np.concatenate([run.instructions for run in runs]),
+        stages=np.sum([run.stages for run in runs], axis=0),
+        stack=max(run.stack for run in runs),
         footprint=parts,
     )
