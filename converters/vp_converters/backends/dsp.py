@@ -12,6 +12,7 @@ from typing import cast
 
 import numpy as np
 
+from vp_converters.backends.dsp_addition import linear_addition
 from vp_converters.backends.dsp_layouts import NHWC, Planar16, Rows, Tile16, choose_layouts
 from vp_converters.backends.dsp_scaling import Weights, is_linear, records
 from vp_converters.lowering.step import ConstantArray, Program, Step, Value, int8_array
@@ -20,14 +21,16 @@ _RUN_BYTES = 2048
 
 
 def apply(program: Program) -> Program:
-    """The program with convolutions on the kernels of firmware/nn/dsp, where their scaling is proven
-    exact; everything else stays as it is."""
+    """The program on the kernels of firmware/nn/dsp, wherever their arithmetic is proven exact;
+    everything else stays as it is."""
     proven = [_is_proven(step) for step in program.steps]
     rows = choose_layouts(program, proven)
     steps = []
     for step, fits in zip(program.steps, proven, strict=True):
-        builder = _BUILDERS.get(step.kernel) if fits else None
-        built = builder(step, rows) if builder is not None else None
+        if step.kernel == "add":
+            built = _add(step)
+        else:
+            built = _BUILDERS[step.kernel](step, rows) if fits else None
         steps.append(built or step)
     layouts = {tensor: row.layout for tensor, row in rows.items()}
     return replace(program, steps=tuple(steps), layouts={**program.layouts, **layouts})
@@ -196,6 +199,14 @@ def _depthwise(step: Step, rows: Mapping[int, Rows]) -> Step | None:
         },
         scratch=2 * (window["output_width"] * window["stride_width"] + 10),
     )
+
+
+def _add(step: Step) -> Step | None:
+    form = linear_addition(step.parameters)
+    if form is None:
+        return None
+    fields: dict[str, Value] = {**vars(form), "row_size": step.parameters["row_size"]}
+    return replace(step, kernel="dsp_add", type="", parameters=fields)
 
 
 _BUILDERS: Mapping[str, Callable[[Step, Mapping[int, Rows]], Step | None]] = {

@@ -1,12 +1,12 @@
 """Requantisation in two instructions, for the channels for which it is proven exact.
 
-TensorFlow Lite Micro rounds twice: x = floor(sum * m / 2^31 + 1/2), then x / 2^n to nearest with ties
-away from zero. For x >= 0 that is floor((sum * m / 2^31 + 1/2 + 2^(n-1)) / 2^n), because nested floors
-collapse, and with k = 17 - n it is the upper half of
+TensorFlow Lite Micro rounds twice: x = floor(sum * m / 2^31 + 1/2), then x / 2^n to nearest with
+ties away from zero. For x >= 0 that is floor((sum * m / 2^31 + 1/2 + 2^(n-1)) / 2^n), because
+nested floors collapse, and with k = 17 - n it is the upper half of
 
     (sum << k) * m / 2^32 + 2^15 + 2^(k-2)
 
-for any n from 1 to 15, as long as sum << k fits an int32. For x < 0 the constant is 2^(k-1) smaller.
+for any n from 1 to 15, as long as sum << k fits an int32. For x < 0 the constant is 2^(k-1) less.
 Where an activation clamps to the zero point anyway, negative x need no care: they end there with
 either constant.
 """

@@ -106,6 +106,20 @@ typedef struct vp_nn_dsp_depthwise_3x3 {
 void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
                                  const vp_nn_rows *input, int8_t *scratch, int8_t *output);
 
+/** ADD where one linear form gives the results of vp_nn_add for all pairs of operands: the output is
+ * offset + (a * 256 * a_factor >> 16) + (b * 256 * b_factor >> 16), shifted right by 21, saturated to
+ * int8. */
+typedef struct vp_nn_dsp_add {
+    int32_t a_factor;
+    int32_t b_factor;
+    int32_t offset;
+    int32_t row_size; /**< Elements of a row of each operand and of the output. */
+} vp_nn_dsp_add;
+
+/** The output may be the same row as either operand's. */
+void vp_nn_dsp_add_row(const vp_nn_dsp_add *p, int32_t row, const vp_nn_rows *a,
+                       const vp_nn_rows *b, int8_t *output);
+
 #ifdef __cplusplus
 }
 #endif
