@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -29,6 +29,7 @@ def test_top_k_is_sorted_and_ties_go_to_the_lower_index() -> None:
     assert scores.dtype == np.int8
 
 
+@settings(deadline=None)
 @given(INT8_VECTORS, st.data())
 def test_top_k_equals_a_sort_by_score_and_index(vector: np.ndarray, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(vector)))
@@ -44,6 +45,7 @@ def test_top_k_rejects_k_outside_the_classes(k: int) -> None:
         top_k(np.zeros(3, np.int8), k)
 
 
+@settings(deadline=None)
 @given(INT8_VECTORS)
 def test_all_entries_scattered_give_the_vector_back(vector: np.ndarray) -> None:
     indices, scores = top_k(vector, len(vector))

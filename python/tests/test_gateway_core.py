@@ -91,6 +91,24 @@ def test_the_answer_does_not_wait_for_a_node_that_died_meanwhile() -> None:
     assert (silent.node, silent.state, silent.reason) == (1, "dead", "silent for 3 s")
 
 
+@pytest.mark.parametrize("stopped_s", [2.8, 3.0, 10.0])
+def test_a_gateway_that_did_not_run_hears_its_nodes_out_before_it_calls_them_dead(
+    stopped_s: float,
+) -> None:
+    world = ready(World(make_fleet(serial=2, udp=3)))
+    world.nodes[4].alive = False
+    begin = world.now
+    for _ in range(3):
+        # Nothing is delivered meanwhile, and no timer served: the heartbeats wait their turn.
+        world.now += stopped_s * HELLO_S
+        world.run(0.6 * HELLO_S)
+    changes = [event for event in world.events if isinstance(event, NodeChanged)]
+    assert [(event.node, event.state) for event in changes if event.state != "up"] == [(4, "dead")]
+    assert len(changes) == 5 + 1
+    assert states(world) == {0: "up", 1: "up", 2: "up", 3: "up", 4: "dead"}
+    assert world.now - begin == pytest.approx(3 * (stopped_s + 0.6) * HELLO_S)
+
+
 def test_a_closed_port_kills_its_node_at_once() -> None:
     world = ready(World(make_fleet(serial=1, udp=1)))
     world.submit(make_image(world.fleet), deadline_s=60)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from variant_parallelism.demo.plan import Plan, Sample
 from variant_parallelism.emulators import Board
 from variant_parallelism.gateway import Answer, NodeStatus
+from variant_parallelism.wire import Hello
 
 Entries = tuple[tuple[int, int], ...]
 PhaseName = Literal["all", "death", "survivors", "return"]
@@ -156,19 +157,20 @@ class Scenario:
         begin = self._clock()
         await asyncio.to_thread(self._boards[node].start)
         self._off.discard(node)
-        after_ms = None
-        while after_ms is None and self._clock() - begin < _REJOIN_TIMEOUT_S:
-            status = self._status(node)
-            if status.state == "up" and status.hello is not last:
-                after_ms = (self._clock() - begin) * 1000
-            else:
-                await asyncio.sleep(_POLL_S)
+        while not self._is_back(node, last) and self._clock() - begin < _REJOIN_TIMEOUT_S:
+            await asyncio.sleep(_POLL_S)
+        after_ms = (self._clock() - begin) * 1000 if self._is_back(node, last) else None
         self._recording.rejoins.append(Rejoin(node, after_ms))
         name = f"node {node} ({self._variant(node)})"
         if after_ms is None:
             self._view.event(f"{name} did not come back within {_REJOIN_TIMEOUT_S:.0f} s")
         else:
             self._view.event(f"{name} is back: HELLO {after_ms:.0f} ms after power-on")
+
+    def _is_back(self, node: int, last: Hello | None) -> bool:
+        """Whether a node is up with another HELLO than its `last`."""
+        status = self._status(node)
+        return status.state == "up" and status.hello is not last
 
     def _record(
         self, phase: PhaseName, sample: Sample, boards: tuple[int, ...], answer: Answer

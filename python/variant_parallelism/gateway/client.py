@@ -16,7 +16,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 
 _ANSWER_MARGIN_S = 10.0
-_PROBE_TIMEOUT_S = 1.0
+_PROBE_TIMEOUT_S = 3.0
 
 # Loopback is never behind a proxy, whatever the environment says.
 _open = request.build_opener(request.ProxyHandler({})).open

@@ -113,7 +113,7 @@ class Core:
         if taken is None:
             return
         node, header, body = taken
-        node.last_seen = now
+        node.heard(now)
         node.stale_told = False
         if header.boot != node.hello_boot:
             node.unannounced = True
@@ -170,7 +170,7 @@ class Core:
             if node.transfer is not None:
                 times.append(node.transfer.wake)
             if node.state in ("up", "refused"):
-                times.append(node.last_seen + SILENT_PERIODS * self._hello_s)
+                times.append(node.silent_at(self._hello_s))
             if node.wants_hello:
                 times.append(node.next_discover)
         return min(times, default=float("inf"))
@@ -228,7 +228,7 @@ class Core:
         """Deaths by silence, and calls to the nodes that are not up."""
         for node in self.nodes.values():
             silence = SILENT_PERIODS * self._hello_s
-            if node.state in ("up", "refused") and now >= node.last_seen + silence:
+            if node.state in ("up", "refused") and node.is_silent(now, self._hello_s):
                 self._set_state(now, node, "dead", f"silent for {silence:g} s")
             for warning in (stale_warning(node), silence_warning(node, now, self._hello_s)):
                 if warning is not None:

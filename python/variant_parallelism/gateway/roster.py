@@ -15,6 +15,8 @@ from variant_parallelism.wire import Deframer, Hello, ReplayWindow
 
 SILENT_PERIODS = 3
 """Heartbeat periods without a word after which a node counts as dead."""
+_DOUBT_PERIODS = 0.5
+"""What is left of them when silence is noticed: see `Node.is_silent`."""
 
 
 @dataclass(slots=True)
@@ -33,6 +35,8 @@ class Node:
     linked_at: float = 0.0
     silence_told: bool = False
     last_seen: float = 0.0
+    doubted_at: float | None = None
+    """When its silence was noticed, if it has said nothing since."""
     hello: Hello | None = None
     hello_boot: int = -1
     unannounced: bool = True
@@ -70,6 +74,28 @@ class Node:
     @property
     def wants_hello(self) -> bool:
         return self.linked and (self.state != "up" or self.unannounced)
+
+    def heard(self, now: float) -> None:
+        """It said something."""
+        self.last_seen = now
+        self.doubted_at = None
+
+    def silent_at(self, hello_s: float) -> float:
+        """When to ask `is_silent` next, if nothing is heard before; `hello_s` is the heartbeat."""
+        end = self.last_seen + SILENT_PERIODS * hello_s
+        doubt_s = _DOUBT_PERIODS * hello_s
+        return end - doubt_s if self.doubted_at is None else max(end, self.doubted_at + doubt_s)
+
+    def is_silent(self, now: float, hello_s: float) -> bool:
+        """Whether it has been silent for too long.
+
+        A gateway that did not run for a while (a busy machine, Ctrl-Z) finds every node silent, and
+        their words still unread. So silence is noticed first, half a period before its time is
+        over, and half a period is left from there, however late that was.
+        """
+        if self.doubted_at is None and now >= self.silent_at(hello_s):
+            self.doubted_at = now
+        return self.doubted_at is not None and now >= self.silent_at(hello_s)
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to one of the node's counters and to the fleet's."""

@@ -212,27 +212,34 @@ class Gateway:
     # Opening and closing.
 
     async def _open_links(self) -> None:
-        if any(node.udp is not None for node in self.fleet.nodes):
+        udp = {node.id: node.udp for node in self.fleet.nodes if node.udp is not None}
+        if udp:
             self._udp = UdpLink(self._on_datagram)
-            await self._udp.open(self.fleet.table.gateway.listen)
-        udp = [(node.id, node.udp) for node in self.fleet.nodes if node.udp is not None]
+            await self._udp.bind(self.fleet.table.gateway.listen)
         for node in self.fleet.nodes:
             if node.serial is not None:
                 self._serial[node.id] = SerialLink(node.id, node.serial, node.baud, self)
-        found, failures = await asyncio.gather(
-            asyncio.gather(*(self._resolve(node_id, endpoint) for node_id, endpoint in udp)),
+        _, failures = await asyncio.gather(
+            self._start_udp(udp),
             asyncio.gather(*(link.start() for link in self._serial.values())),
         )
         reasons = [reason for reason in failures if reason is not None]
         if self._udp is None and len(reasons) == len(self._serial):
             raise VpError(f"no port of {self.fleet.path} opens: {'; '.join(reasons)}")
-        for (node_id, endpoint), resolved in zip(udp, found, strict=True):
-            if not resolved:
+
+    async def _start_udp(self, endpoints: dict[int, str]) -> None:
+        if self._udp is None:
+            return
+        reasons = await asyncio.gather(
+            *(self._udp.add_node(node_id, endpoint) for node_id, endpoint in endpoints.items())
+        )
+        await self._udp.start()
+        for (node_id, endpoint), reason in zip(endpoints.items(), reasons, strict=True):
+            if not self._report(node_id, reason):
                 self._tasks.append(asyncio.create_task(self._keep_resolving(node_id, endpoint)))
 
-    async def _resolve(self, node_id: int, endpoint: str) -> bool:
-        assert self._udp is not None
-        reason = await self._udp.add_node(node_id, endpoint)
+    def _report(self, node_id: int, reason: str | None) -> bool:
+        """Whether a UDP node has an address; `reason` says why not."""
         if reason is None:
             self.on_link_up(node_id)
         else:
@@ -240,9 +247,10 @@ class Gateway:
         return reason is None
 
     async def _keep_resolving(self, node_id: int, endpoint: str) -> None:
+        assert self._udp is not None
         while True:
             await asyncio.sleep(_RESOLVE_PERIOD_S)
-            if await self._resolve(node_id, endpoint):
+            if self._report(node_id, await self._udp.add_node(node_id, endpoint)):
                 return
 
     async def _close(self) -> None:

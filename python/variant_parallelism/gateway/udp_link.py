@@ -21,18 +21,19 @@ class UdpLink(asyncio.DatagramProtocol):
 
     def __init__(self, on_datagram: Callable[[int | None, bytes], None]) -> None:
         self._on_datagram = on_datagram
+        self._socket: socket.socket | None = None
         self._transport: asyncio.DatagramTransport | None = None
-        self._family = socket.AF_INET
         self._address_of: dict[int, Address] = {}
         self._node_at: dict[Address, int] = {}
         self._lost = asyncio.Event()
 
-    async def open(self, listen: str) -> None:
-        """Bind to `host:port`; VpError if that cannot be had."""
+    async def bind(self, listen: str) -> None:
+        """Take `host:port`; VpError if that cannot be had. What arrives waits for `start`."""
         loop = asyncio.get_running_loop()
         try:
             host, port = parse_endpoint(listen)
-            await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+            self._socket = _bound([(info[0], info[4]) for info in found])
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 why = "another program uses this port (a gateway that already runs?)"
@@ -44,12 +45,20 @@ class UdpLink(asyncio.DatagramProtocol):
                 f"cannot listen on udp {listen}: {_NO_HOST}; see [gateway] listen"
             ) from None
 
+    async def start(self) -> None:
+        """Receive from here on: once the nodes' addresses are known, or their words are foreign."""
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: self, sock=self._socket)
+
     async def add_node(self, node_id: int, endpoint: str) -> str | None:
-        """Resolve a node's `host:port`; None, or why it has no address."""
+        """Resolve a node's `host:port`, after `bind`; None, or why it has no address."""
+        assert self._socket is not None
         loop = asyncio.get_running_loop()
         try:
             host, port = parse_endpoint(endpoint)
-            found = await loop.getaddrinfo(host, port, family=self._family, type=socket.SOCK_DGRAM)
+            found = await loop.getaddrinfo(
+                host, port, family=self._socket.family, type=socket.SOCK_DGRAM
+            )
         except OSError as error:
             return f"{endpoint}: {error.strerror or error}"
         except ValueError:
@@ -72,12 +81,13 @@ class UdpLink(asyncio.DatagramProtocol):
         if self._transport is not None:
             self._transport.close()
             await self._lost.wait()
+        elif self._socket is not None:
+            self._socket.close()
 
     # asyncio.DatagramProtocol
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self._family = transport.get_extra_info("socket").family
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost.set()
@@ -87,3 +97,19 @@ class UdpLink(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """An unreachable node shows as silence."""
+
+
+def _bound(addresses: list[tuple[int, tuple[Any, ...]]]) -> socket.socket:
+    """A socket at the first of these (family, address) that can be had; OSError if none can."""
+    problem = OSError("no address")
+    for family, address in addresses:
+        bound = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            bound.setblocking(False)
+            bound.bind(address)
+        except OSError as error:
+            bound.close()
+            problem = error
+        else:
+            return bound
+    raise problem
