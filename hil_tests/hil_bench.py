@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,14 +21,15 @@ from variant_parallelism.emulators.faults import Direction, FaultSchedule, Seria
 from variant_parallelism.emulators.ports import PortPool
 from variant_parallelism.fleet import Fleet, FleetTable, NodeTable, parse_endpoint
 from variant_parallelism.gateway import Answer, Gateway, NodeStatus
+from variant_parallelism.keys import node_key
 from variant_parallelism.manifest import Manifest
 from variant_parallelism.reference import FamilyReference
-from variant_parallelism.wire import peek
+from variant_parallelism.wire import Body, Deframer, Header, Hello, WireError, decode
 
 BOARD = "mps2-an386"
 KEY = bytes(range(32))
-HELLO_MS = 100
-PATIENCE_S = 15.0
+HELLO_MS = 200
+PATIENCE_S = 40.0
 
 Link = SerialLink | UdpLink
 Schedules = Mapping[Direction, FaultSchedule]
@@ -68,21 +69,45 @@ class Running:
         await self.until(lambda: self.status(node).state == state, f"node {node} {state}")
         return self.status(node)
 
-    def heard(self, node: int) -> list[bytes]:
-        """The messages that a linked node has sent, whether or not they arrived."""
+    async def until_under_way(self, node: int, messages: int) -> None:
+        """Wait for so many more messages on a link, and lose no turn of the loop that carries them:
+        in 5 ms a whole image can pass."""
         link = self.links[node]
-        sent = [data for way, data in link.log if way is Direction.TO_GATEWAY]
-        return [unframed(data) for data in sent] if isinstance(link, SerialLink) else sent
+        enough = len(link.log) + messages
+        async with asyncio.timeout(PATIENCE_S):
+            while len(link.log) < enough:
+                await asyncio.sleep(0)
+
+    def heard(self, node: int) -> list[tuple[Header, Body]]:
+        """The messages that a linked node has sent, in order, whether or not they arrived.
+
+        What is not whole is left out: a serial line may be opened, or its node reset, in the middle
+        of a frame.
+        """
+        link = self.links[node]
+        fleet = self.fleet
+        key = None if fleet.key is None else node_key(fleet.key, fleet.table.id, node)
+        heard = []
+        for way, data in link.log:
+            if way is Direction.TO_GATEWAY:
+                message = unframed(data) if isinstance(link, SerialLink) else data
+                with suppress(WireError):
+                    heard.append(decode(message, key, len(fleet.manifest.classes)))
+        return heard
 
     def boots(self, node: int) -> list[int]:
         """The boot counters of the messages that a linked node has sent, in order."""
-        return [peek(message).boot for message in self.heard(node)]
+        return [header.boot for header, _ in self.heard(node)]
+
+    def hello(self, node: int) -> Hello:
+        """The newest HELLO of a node that has said one."""
+        hello = self.status(node).hello
+        assert hello is not None
+        return hello
 
 
 def unframed(data: bytes) -> bytes:
-    """The message in one COBS frame that ends with its delimiter."""
-    from variant_parallelism.wire import Deframer
-
+    """The message in one COBS frame that ends with its delimiter; empty if it is damaged."""
     frames = Deframer().push(data)
     return frames[0].message if frames else b""
 
@@ -113,7 +138,7 @@ class Bench:
         *,
         fleet_id: int = 1,
         key: bytes | None = KEY,
-        deadline_ms: int = 5000,
+        deadline_ms: int = 30_000,
         hello_ms: int = HELLO_MS,
     ) -> Fleet:
         """A fleet of (variant, "serial" or "udp") nodes with ids from 1."""

@@ -90,15 +90,17 @@ async def test_images_of_other_sizes(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_largest_image_goes_in_windows_of_chunks(large_bench: Bench, transport: str) -> None:
-    fleet = large_bench.fleet([("d16", transport)], deadline_ms=20000)
+    fleet = large_bench.fleet([("d16", transport)])
     async with large_bench.run(fleet) as running:
+        # The line may have been opened in the middle of a HELLO.
+        before = running.gateway.counters.damaged
         for seed in range(1 if transport == "serial" else 10):
             answer = await running.classify(noise(seed, *LARGE))
             assert len(answer.votes) == 1
         counters = running.gateway.counters
         chunks = -(-LARGE[0] * LARGE[1] // CHUNK_SIZE)
         assert counters.chunks >= chunks
-        assert counters.damaged == 0
+        assert counters.damaged == before
 
 
 async def test_inputs_that_a_node_cannot_take_are_errors(
@@ -128,7 +130,7 @@ async def test_wrong_model_is_refused_with_its_name(bench: Bench, digits: Datase
 
 
 async def test_many_requests_at_once_get_their_own_answers(bench: Bench, digits: Dataset) -> None:
-    fleet = bench.fleet([("d8", "serial"), ("d12", "udp"), ("d16", "udp")], deadline_ms=20000)
+    fleet = bench.fleet([("d8", "serial"), ("d12", "udp"), ("d16", "udp")])
     async with bench.run(fleet) as running:
         images = digits.test_images[:20]
         answers = await asyncio.gather(*(running.classify(image) for image in images))

@@ -112,7 +112,7 @@ def test_emulate_then_classify_then_nothing_is_left(folder: Path, digits: Datase
         again = vp("classify", "run.toml", "1.png", folder=folder)
         assert again.returncode == 0, again.stderr
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=20)[0]
+        said = process.communicate(timeout=LIMIT_S)[0]
         assert process.returncode == 0, said
     assert "vp classify run.toml IMAGE" in said and "boards are off" in said
     assert qemu_children(str(folder)) == []
@@ -120,7 +120,7 @@ def test_emulate_then_classify_then_nothing_is_left(folder: Path, digits: Datase
     with emulating(folder):
         later = vp("classify", "run.toml", "2.png", folder=folder)
         assert later.returncode == 0, later.stdout + later.stderr
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + LIMIT_S
     while qemu_children(str(folder)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert qemu_children(str(folder)) == []

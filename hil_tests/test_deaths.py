@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from conftest import LARGE
-from hil_bench import Bench, code_address, noise
+from hil_bench import PATIENCE_S, Bench, code_address, noise
 from variant_parallelism.training.datasets import Dataset
-from variant_parallelism.wire import Hello, ResetCause
+from variant_parallelism.wire import ResetCause
 
 TRANSPORTS = ("serial", "udp")
 MIXED = [("d8", "serial"), ("d12", "udp"), ("d16", "serial"), ("d20", "udp"), ("d24", "serial")]
@@ -18,7 +18,7 @@ MIXED = [("d8", "serial"), ("d12", "udp"), ("d16", "serial"), ("d20", "udp"), ("
 async def test_answers_go_on_until_the_last_board_and_then_say_so(
     bench: Bench, digits: Dataset
 ) -> None:
-    deadline_ms = 1500
+    deadline_ms = 2000
     fleet = bench.fleet(MIXED, deadline_ms=deadline_ms)
     async with bench.run(fleet) as running:
         alive = [1, 2, 3, 4, 5]
@@ -48,8 +48,9 @@ async def test_answers_go_on_until_the_last_board_and_then_say_so(
 
 
 async def test_dead_serial_line_is_noticed_at_once(bench: Bench) -> None:
-    # With a heartbeat a minute, silence would tell only long after the bench has lost patience.
-    fleet = bench.fleet([("d8", "serial"), ("d12", "udp")], hello_ms=60_000)
+    # At this heartbeat, silence would tell only after the bench has lost patience.
+    fleet = bench.fleet([("d8", "serial"), ("d12", "udp")], hello_ms=15_000)
+    assert 3 * fleet.table.hello_ms > 1000 * PATIENCE_S
     async with bench.run(fleet) as running:
         running.boards[1].kill()
         status = await running.until_state(1, "dead")
@@ -59,12 +60,10 @@ async def test_dead_serial_line_is_noticed_at_once(bench: Bench) -> None:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_board_killed_in_the_middle_of_an_input(large_bench: Bench, transport: str) -> None:
-    fleet = large_bench.fleet([("d8", "udp"), ("d12", transport)], deadline_ms=3000)
+    fleet = large_bench.fleet([("d8", "udp"), ("d12", transport)])
     async with large_bench.run(fleet, linked=[2]) as running:
-        link = running.links[2]
-        before = len(link.log)
         request = asyncio.ensure_future(running.classify(noise(1, *LARGE)))
-        await running.until(lambda: len(link.log) >= before + 5, "five messages on the line")
+        await running.until_under_way(2, 5)
         running.boards[2].kill()
         answer = await request
         assert [vote.node for vote in answer.votes] == [1] and answer.missing == (2,)
@@ -79,12 +78,10 @@ async def test_board_killed_in_the_middle_of_an_input(large_bench: Bench, transp
 async def test_reset_in_the_middle_of_an_input_starts_it_again(
     large_bench: Bench, transport: str
 ) -> None:
-    fleet = large_bench.fleet([("d12", transport)], deadline_ms=15000)
+    fleet = large_bench.fleet([("d12", transport)])
     async with large_bench.run(fleet, linked=True) as running:
-        link = running.links[1]
-        before = len(link.log)
         request = asyncio.ensure_future(running.classify(noise(1, *LARGE)))
-        await running.until(lambda: len(link.log) >= before + 5, "five messages on the line")
+        await running.until_under_way(1, 5)
         running.boards[1].reset()
         answer = await request
         assert [vote.node for vote in answer.votes] == [1]
@@ -94,13 +91,14 @@ async def test_reset_in_the_middle_of_an_input_starts_it_again(
 async def test_paused_past_the_deadline_then_back(
     bench: Bench, digits: Dataset, transport: str
 ) -> None:
-    fleet = bench.fleet([("d8", "udp"), ("d12", transport)], deadline_ms=400, hello_ms=5000)
+    deadline_ms = 1000
+    fleet = bench.fleet([("d8", "udp"), ("d12", transport)], hello_ms=5000)
     async with bench.run(fleet) as running:
         image = digits.test_images[0]
         running.boards[2].pause()
-        answer = await running.classify(image)
+        answer = await running.classify(image, deadline_ms=deadline_ms)
         assert [vote.node for vote in answer.votes] == [1] and answer.missing == (2,)
-        assert answer.latency_ms >= 400
+        assert answer.latency_ms >= deadline_ms
         assert running.boards[2].running
         running.boards[2].resume()
         await running.until(lambda: running.status(2).counters.late >= 1, "the late answer")
@@ -131,7 +129,7 @@ async def test_reset_board_rejoins_with_a_higher_boot_counter(
 ) -> None:
     fleet = bench.fleet([("d12", transport)])
     async with bench.run(fleet, linked=True) as running:
-        assert hello_of(running.status(1).hello).reset_cause is ResetCause.POWER
+        assert running.hello(1).reset_cause is ResetCause.POWER
         boot = running.boots(1)[-1]
         for resets in (1, 2, 3):
             running.boards[1].reset()
@@ -139,7 +137,7 @@ async def test_reset_board_rejoins_with_a_higher_boot_counter(
                 lambda last=boot: running.boots(1)[-1] > last, "a message of the next boot"
             )
             await running.until(
-                lambda: hello_of(running.status(1).hello).reset_cause is ResetCause.EXTERNAL,
+                lambda: running.hello(1).reset_cause is ResetCause.EXTERNAL,
                 "a HELLO with cause external",
             )
             assert running.boots(1)[-1] == boot + 1, resets
@@ -159,8 +157,8 @@ async def test_restarted_board_rejoins_after_power_loss(
         running.boards[1].kill()
         await running.until_state(1, "dead")
         running.boards[1].start()
-        status = await running.until_state(1, "up")
-        assert hello_of(status.hello).reset_cause is ResetCause.POWER
+        await running.until_state(1, "up")
+        assert running.hello(1).reset_cause is ResetCause.POWER
         assert running.boots(1)[-1] >= first + 256
         answer = await running.classify(digits.test_images[0])
         assert [vote.node for vote in answer.votes] == [1, 2]
@@ -180,7 +178,7 @@ UNDEFINED = bytes.fromhex("00de")  # udf #0
 async def test_firmware_that_hangs_or_faults_is_back_and_says_why(
     bench: Bench, digits: Dataset, transport: str, instruction: bytes, cause: ResetCause
 ) -> None:
-    fleet = bench.fleet([("d12", transport), ("d8", "udp")], deadline_ms=10000)
+    fleet = bench.fleet([("d12", transport), ("d8", "udp")])
     async with bench.run(fleet, linked=[1]) as running:
         boot = running.boots(1)[-1]
         where = code_address(bench.images["d12"], "vp_topk_select")
@@ -188,14 +186,7 @@ async def test_firmware_that_hangs_or_faults_is_back_and_says_why(
         answer = await running.classify(digits.test_images[0])
         assert 2 in [vote.node for vote in answer.votes]
         await running.until(lambda: running.boots(1)[-1] > boot, "a message of the next boot")
-        await running.until(
-            lambda: hello_of(running.status(1).hello).reset_cause is cause, f"HELLO: {cause.name}"
-        )
+        await running.until(lambda: running.hello(1).reset_cause is cause, f"HELLO: {cause.name}")
         # The reset has loaded the image again, so the board is whole.
         answer = await running.classify(digits.test_images[1])
         assert [vote.node for vote in answer.votes] == [1, 2]
-
-
-def hello_of(hello: Hello | None) -> Hello:
-    assert hello is not None
-    return hello

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -17,15 +18,26 @@ SIDE = 36
 EACH_FAULT = FaultRates(
     drop=0.08, corrupt=0.08, truncate=0.06, duplicate=0.08, reorder=0.08, delay=0.08
 )
+# How many messages an image takes, and so which faults it meets, depends on what the host is busy
+# with: images go on until enough has happened, and not for ever.
+MOST_IMAGES = 100
 
 
-def faults_met(running: Running) -> Counter[str]:
-    """How often each fault struck, over all links and both directions."""
-    total: Counter[str] = Counter()
-    for link in running.links.values():
-        for schedule in link.schedules.values():
-            total += schedule.counts
-    return total
+def faults_met(running: Running, direction: Direction) -> Counter[str]:
+    """How often each fault struck in one direction, over all links."""
+    schedules = [link.schedules[direction] for link in running.links.values()]
+    return sum((schedule.counts for schedule in schedules), Counter[str]())
+
+
+async def ask_until(running: Running, images: int, enough: Callable[[], bool]) -> None:
+    """Classify at least so many images, every node answering all, until there is `enough`."""
+    number = 0
+    while number < images or not enough():
+        met = {way: faults_met(running, way) for way in Direction}
+        assert number < MOST_IMAGES, (met, running.gateway.counters)
+        answer = await running.classify(noise(number, SIDE, SIDE))
+        assert len(answer.votes) == len(running.boards), answer
+        number += 1
 
 
 @pytest.mark.parametrize(
@@ -34,22 +46,20 @@ def faults_met(running: Running) -> Counter[str]:
 async def test_every_fault_at_once(
     large_bench: Bench, transport: str, seed: int, images: int
 ) -> None:
-    fleet = large_bench.fleet(
-        [("d8", transport), ("d16", transport)], deadline_ms=15000, hello_ms=1000
-    )
+    fleet = large_bench.fleet([("d8", transport), ("d16", transport)], hello_ms=1000)
     schedules = {node: both_directions(EACH_FAULT, 10 * seed + node) for node in (1, 2)}
     async with large_bench.run(fleet, linked=True, schedules=schedules.__getitem__) as running:
-        for number in range(images):
-            answer = await running.classify(noise(number, SIDE, SIDE))
-            assert len(answer.votes) == 2, answer
-        met = faults_met(running)
-        for fault in ("drop", "corrupt", "truncate", "duplicate", "reorder", "delay"):
-            assert met[fault] > 0, met
         counters = running.gateway.counters
+
+        def enough() -> bool:
+            met = faults_met(running, Direction.TO_NODE) + faults_met(running, Direction.TO_GATEWAY)
+            counted = (
+                counters.damaged + counters.forged, counters.replayed, counters.retransmitted,
+            )  # fmt: skip
+            return all(met[fault] > 0 for fault in SINGLE) and all(counted)
+
+        await ask_until(running, images, enough)
         assert counters.lost == 0
-        assert counters.damaged + counters.forged > 0
-        assert counters.replayed > 0
-        assert counters.retransmitted > 0
 
 
 SINGLE = {
@@ -65,33 +75,30 @@ SINGLE = {
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("fault", SINGLE)
 async def test_one_fault_often(large_bench: Bench, transport: str, fault: str) -> None:
-    fleet = large_bench.fleet([("d8", transport)], deadline_ms=15000, hello_ms=1000)
+    fleet = large_bench.fleet([("d8", transport)], hello_ms=1000)
     faults = both_directions(SINGLE[fault], 7)
     async with large_bench.run(fleet, linked=True, schedules=lambda _: faults) as running:
-        for number in range(5):
-            answer = await running.classify(noise(number, SIDE, SIDE))
-            assert len(answer.votes) == 1, answer
-        assert faults_met(running)[fault] >= 5
+        counters = running.gateway.counters
+
+        def enough() -> bool:
+            met = [faults_met(running, way)[fault] for way in Direction]
+            sent_again = fault != "drop" or counters.retransmitted > 0
+            return min(met) >= 2 and sum(met) >= 5 and sent_again
+
+        await ask_until(running, 5, enough)
         running.links[1].schedules = {}
-        await hello_with(running, fault)
+        await counted_at_both_ends(running, fault)
 
 
-async def hello_with(running: Running, fault: str) -> None:
-    """The node's own counts, once a clean HELLO brings them."""
+async def counted_at_both_ends(running: Running, fault: str) -> None:
+    """The gateway's counts, and the node's, once a clean HELLO brings them."""
     counters = running.gateway.counters
 
     def counted() -> bool:
-        hello = running.status(1).hello
-        if hello is None:
-            return False
-        dropped = hello.damaged + hello.rejected
+        hello = running.hello(1)
         if fault in ("corrupt", "truncate"):
-            return dropped > 0 and counters.damaged + counters.forged > 0
-        if fault == "duplicate":
-            return hello.rejected > 0 and counters.replayed > 0
-        if fault == "drop":
-            return counters.retransmitted > 0
-        return True
+            return hello.damaged + hello.rejected > 0 and counters.damaged + counters.forged > 0
+        return fault != "duplicate" or (hello.rejected > 0 and counters.replayed > 0)
 
     await running.until(counted, f"counts of {fault} at both ends")
 
@@ -100,7 +107,7 @@ async def hello_with(running: Running, fault: str) -> None:
 async def test_cut_line_is_a_dead_node_that_comes_back(
     bench: Bench, digits: Dataset, transport: str
 ) -> None:
-    fleet = bench.fleet([("d8", "udp"), ("d12", transport)], deadline_ms=1500)
+    fleet = bench.fleet([("d8", "udp"), ("d12", transport)])
     async with bench.run(fleet, linked=[2]) as running:
         request = asyncio.ensure_future(running.classify(digits.test_images[0]))
         running.links[2].cut()
@@ -119,7 +126,7 @@ async def test_cut_line_is_a_dead_node_that_comes_back(
 async def test_garbage_on_the_line_is_skipped(
     bench: Bench, digits: Dataset, transport: str
 ) -> None:
-    fleet = bench.fleet([("d12", transport)], deadline_ms=8000)
+    fleet = bench.fleet([("d12", transport)])
     async with bench.run(fleet, linked=True) as running:
         link = running.links[1]
         for seed in range(40):
@@ -128,10 +135,7 @@ async def test_garbage_on_the_line_is_skipped(
         answer = await running.classify(digits.test_images[0])
         assert len(answer.votes) == 1
         await running.until(
-            lambda: (
-                (hello := running.status(1).hello) is not None
-                and hello.damaged + hello.rejected > 0
-            ),
+            lambda: running.hello(1).damaged + running.hello(1).rejected > 0,
             "the node's count of garbage",
         )
         counters = running.gateway.counters
@@ -139,7 +143,7 @@ async def test_garbage_on_the_line_is_skipped(
 
 
 async def test_burst_beyond_the_fifo_does_no_harm(large_bench: Bench) -> None:
-    fleet = large_bench.fleet([("d16", "udp")], deadline_ms=8000)
+    fleet = large_bench.fleet([("d16", "udp")])
     async with large_bench.run(fleet, linked=True) as running:
         await running.classify(noise(0, SIDE, SIDE))
         link = running.links[1]
@@ -151,6 +155,6 @@ async def test_burst_beyond_the_fifo_does_no_harm(large_bench: Bench) -> None:
         answer = await running.classify(noise(1, SIDE, SIDE))
         assert len(answer.votes) == 1
         await running.until(
-            lambda: (hello := running.status(1).hello) is not None and hello.rejected > 0,
+            lambda: running.hello(1).rejected > 0,
             "the node's count of replayed chunks",
         )

@@ -32,12 +32,11 @@ def on_wire(running: Running, node: int, message: bytes) -> bytes:
 async def rejected(running: Running, node: int, more_than: int) -> int:
     """The node's count of forged, replayed and foreign messages, once it exceeds `more_than`."""
 
-    def count() -> int:
-        hello = running.status(node).hello
-        return 0 if hello is None else hello.rejected
+    def enough() -> bool:
+        return running.hello(node).rejected > more_than
 
-    await running.until(lambda: count() > more_than, "the node's count of rejected messages")
-    return count()
+    await running.until(enough, "the node's count of rejected messages")
+    return running.hello(node).rejected
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -51,20 +50,21 @@ async def test_forged_messages_are_dropped_and_counted(
         true = await running.classify(image)
         high = 1 << 23 << SEQUENCE_BITS
         lie = Prediction(true.request + 1 & 0xFFFF, 1.0, ((9, 127), (8, -128)))
-        question = Input(40000, 2, True, 8, 8, 1, 0, image.tobytes())
+        asked = true.request + 1000 & 0xFFFF
+        question = Input(asked, 2, True, 8, 8, 1, 0, image.tobytes())
         keys = {"none": None, "wrong": node_key(OTHER_KEY, 1, 1), "group": group_key(KEY, 1)}
         for number, key in enumerate(keys.values()):
             message = encode(lie, fleet=1, node=1, counter=high + number, key=key, classes=10)
             link.inject(Direction.TO_GATEWAY, on_wire(running, 1, message))
-        before = len(running.heard(1))
         for number, key in enumerate((None, group_key(OTHER_KEY, 1), OTHER_KEY)):
             for node in (1, ALL_NODES):
                 message = encode(question, fleet=1, node=node, counter=high + number, key=key)
                 link.inject(Direction.TO_NODE, on_wire(running, 1, message))
         assert await rejected(running, 1, 5) == 6
         assert running.gateway.counters.forged == 3
-        for message in running.heard(1)[before:]:
-            assert message[0] & 15 == 1, "the node answered a forged message"
+        # The node handles messages in turn: its count of the last of these is its last word on all.
+        for _, body in running.heard(1):
+            assert getattr(body, "request", None) != asked, "the node answered a forged message"
         again = await running.classify(image)
         assert again.votes[0].entries == true.votes[0].entries
 
@@ -87,7 +87,13 @@ async def test_replayed_messages_are_dropped_and_counted(
         counters = running.gateway.counters
         await running.until(lambda: counters.replayed == to_gateway, "all replays counted")
         assert await rejected(running, 1, 2) >= 3
-        assert (counters.late, counters.duplicate, counters.answers) == (0, 0, 3)
+
+        def own_duplicates() -> int:
+            # A node on a busy host answers again, if it was asked again before its answer came.
+            return sum(isinstance(body, Prediction) for _, body in running.heard(1)) - 3
+
+        await running.until(lambda: counters.duplicate == own_duplicates(), "no other duplicates")
+        assert (counters.late, counters.answers, counters.replayed) == (0, 3, to_gateway)
         assert len((await running.classify(digits.test_images[3])).votes) == 1
 
 
@@ -128,9 +134,9 @@ async def test_two_fleets_on_one_machine_do_not_hear_each_other(
 
         def cross(source: Running, target: Running) -> None:
             for node, link in source.links.items():
+                sent[id(target)] += len(source.heard(node))
                 for direction, data in list(link.log):
                     target.links[node].inject(direction, data)
-                    sent[id(target)] += direction is Direction.TO_GATEWAY
 
         for number in range(4):
             images = digits.test_images[2 * number : 2 * number + 2]
@@ -160,7 +166,7 @@ async def test_node_with_another_fleets_key_never_takes_part(
     bench: Bench, digits: Dataset, tmp_path: Path
 ) -> None:
     """Same fleet id, node id and address, other key: every word of the board is a forgery."""
-    ours = bench.fleet([("d8", "udp"), ("d12", "serial")], deadline_ms=2000)
+    ours = bench.fleet([("d8", "udp"), ("d12", "serial")])
     async with bench.run(ours, linked=[1]) as running:
         theirs = bench.fleet([("d8", "udp")], key=OTHER_KEY)
         link = running.links[1]
@@ -182,4 +188,4 @@ async def test_node_with_another_fleets_key_never_takes_part(
             await running.until_state(1, "dead")
             answer = await running.classify(digits.test_images[1])
             assert [vote.node for vote in answer.votes] == [2] and answer.missing == (1,)
-        assert running.status(1).counters.foreign == 0
+        assert running.gateway.counters.foreign == 0
