@@ -38,6 +38,7 @@ needs_qemu = pytest.mark.skipif(
     shutil.which(qemu_module.PROGRAM) is None or COMPILER is None,
     reason="needs Debian packages qemu-system-arm and gcc-arm-none-eabi",
 )
+LIMIT_S = 60
 RAM = 0x2100_0000
 BOARD = load_board("mps2-an386")
 ADDRESS = BOARD.provision_address
@@ -92,8 +93,8 @@ def make_board(image: Path, folder: Path, port: int | None = None) -> QemuBoard:
 def connect(board: QemuBoard) -> socket.socket:
     assert board.serial_url is not None
     host, port = board.serial_url.removeprefix("socket://").split(":")
-    line = socket.create_connection((host, int(port)), timeout=5)
-    line.settimeout(5)
+    line = socket.create_connection((host, int(port)), timeout=LIMIT_S)
+    line.settimeout(LIMIT_S)
     return line
 
 
@@ -164,7 +165,7 @@ def test_paused_board_keeps_what_it_gets_and_answers_when_resumed(board: QemuBoa
         with pytest.raises(TimeoutError):
             line.recv(1)
         board.resume()
-        line.settimeout(5)
+        line.settimeout(LIMIT_S)
         assert read_exactly(line, 5) == b"later"
 
 
@@ -193,7 +194,7 @@ def test_calls_on_a_board_that_ended_say_so(board: QemuBoard) -> None:
     board.start()
     pid = board._process.pid  # type: ignore[union-attr]
     os.kill(pid, signal.SIGABRT)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + LIMIT_S
     while board.running and time.monotonic() < deadline:
         time.sleep(0.01)
     with pytest.raises(VpError, match=r"ended by itself \(status -6\)"):
@@ -218,7 +219,7 @@ os.kill(os.getpid(), 9)
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.returncode == -9, result.stderr
     pid = int(result.stdout)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + LIMIT_S
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not is_alive(pid)
