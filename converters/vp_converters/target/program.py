@@ -11,7 +11,7 @@ from pathlib import Path
 from vp_converters.errors import ConversionError
 from vp_converters.target.machines import FOLDER, Machine
 
-_WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+_WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 _OVERFLOW = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
 _WORKERS = 2
 
