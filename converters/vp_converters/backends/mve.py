@@ -1,5 +1,7 @@
-"""Armv8.1-M with MVE (Cortex-M55, M85): firmware/nn/mve. All tensors stay NHWC; constants are packed
-as vp/nn_mve.h says."""
+"""Armv8.1-M with MVE (Cortex-M55, M85): firmware/nn/mve.
+
+All tensors stay NHWC; constants are packed as vp/nn_mve.h says.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +149,7 @@ def _depthwise_conv_2d(step: Step) -> Step | None:
 def _add(step: Step) -> Step | None:
     operands = [_fields(step, name) for name in ("a", "b")]
     halves = [o["multiplier"] == _HALF and o["shift"] == 0 for o in operands]
-    if not any(halves):
+    if not any(halves) or _number(step.parameters, "shift") == 0:
         return None
     order = (0, 1) if halves[1] else (1, 0)
     a, b = (operands[i] for i in order)

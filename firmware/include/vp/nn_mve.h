@@ -82,14 +82,14 @@ void vp_nn_mve_depthwise_conv_2d_row(const vp_nn_mve_depthwise_conv_2d *p, int32
                                      const vp_nn_rows *input, int8_t *scratch, int8_t *output);
 
 /** ADD of equal shapes, where the second operand's scale is the larger one (its multiplier is 2^30, its
- * shift 0). Shifts of the first operand and of the result are -31 .. 0. */
+ * shift 0). */
 typedef struct vp_nn_mve_add {
     int32_t a_zero_point;
     int32_t a_multiplier;
-    int32_t a_shift;
+    int32_t a_shift; /**< -31 .. 0. */
     int32_t b_zero_point;
-    int32_t multiplier;
-    int32_t shift;
+    int32_t multiplier; /**< This and `shift` are loaded together. */
+    int32_t shift;      /**< -31 .. -1. */
     int32_t zero_point;
     int32_t min;
     int32_t max;

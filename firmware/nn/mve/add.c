@@ -1,41 +1,54 @@
+#include <stddef.h>
+
 #include "output.h"
 
 /* Bits by which the operands grow before they are scaled, as in TFLM's kernels/add_common.cc. */
 #define LEFT_SHIFT 20
 
-/* To nearest, ties away from zero; shift 0 .. -31. */
-static inline int32x4_t shift_right(int32x4_t x, int32_t shift)
-{
-    if (shift == 0) {
-        return x;
-    }
-    return vrshlq_n_s32(vaddq_s32(x, vshrq_n_s32(x, 31)), shift);
-}
-
-static inline int32x4_t add_4(const vp_nn_mve_add *p, int32x4_t a, int32x4_t b)
-{
-    const int32x4_t one = vdupq_n_s32(1 << LEFT_SHIFT);
-    const int32x4_t half = vdupq_n_s32(1 << (LEFT_SHIFT - 1));
-    a = vmlasq_n_s32(a, one, -p->a_zero_point * (1 << LEFT_SHIFT));
-    a = shift_right(vqrdmulhq_n_s32(a, p->a_multiplier), p->a_shift);
-    b = vmlasq_n_s32(b, half, -p->b_zero_point * (1 << (LEFT_SHIFT - 1)));
-    return shift_right(vqrdmulhq_n_s32(vaddq_s32(a, b), p->multiplier), p->shift);
-}
+/* The sign of x, -1 or 0: ties go away from zero, but VRSHL rounds them up, so 1 is taken from negative
+ * numbers first, where there is something to round. */
+#define SIGN "vshr.s32 %q[t], %q[x], #31\n\t"
 
 void vp_nn_mve_add_row(const vp_nn_mve_add *p, int32_t row, const vp_nn_rows *a,
                        const vp_nn_rows *b, int8_t *output)
 {
     const int8_t *from_a = vp_nn_row(a, row);
     const int8_t *from_b = vp_nn_row(b, row);
-    const int32x4_t min = vdupq_n_s32(p->min);
-    const int32x4_t max = vdupq_n_s32(p->max);
-    for (int32_t left = p->row_size; left > 0; left -= 4) {
-        const mve_pred16_t lanes = vctp32q((uint32_t)left);
-        int32x4_t x = add_4(p, vldrbq_z_s32(from_a, lanes), vldrbq_z_s32(from_b, lanes));
-        x = vmaxq_s32(vminq_s32(vaddq_n_s32(x, p->zero_point), max), min);
-        vstrbq_p_s32(output, x, lanes);
-        from_a += 4;
-        from_b += 4;
-        output += 4;
-    }
+    const int32x4_t one = vdupq_n_s32(1 << LEFT_SHIFT);
+    const int32x4_t half = vdupq_n_s32(1 << (LEFT_SHIFT - 1));
+    register int32_t left __asm__("lr") = p->row_size;
+    int32x4_t x;
+    int32x4_t y;
+    int32x4_t t;
+    /* One constant is loaded in the loop: registers are short. */
+    __asm__ volatile(
+        "wlstp.32 lr, lr, 2f\n"
+        "1:\n\t"
+        "vldrb.s32 %q[x], [%[from_a]], #4\n\t"
+        "vldrb.s32 %q[y], [%[from_b]], #4\n\t"
+        "vmlas.s32 %q[x], %q[one], %[offset_a]\n\t"
+        "vmlas.s32 %q[y], %q[half], %[offset_b]\n\t"
+        "vqrdmulh.s32 %q[x], %q[x], %[multiplier_a]\n\t" SIGN
+        "vmla.s32 %q[x], %q[t], %[rounds_a]\n\t"
+        "vrshl.s32 %q[x], %[shift_a]\n\t"
+        "vadd.i32 %q[x], %q[x], %q[y]\n\t"
+        "ldrd r0, r2, [%[p], %[place]]\n\t"
+        "vqrdmulh.s32 %q[x], %q[x], r0\n\t" SIGN
+        "vadd.i32 %q[x], %q[x], %q[t]\n\t"
+        "vrshl.s32 %q[x], r2\n\t"
+        "vadd.i32 %q[x], %q[x], %[zero_point]\n\t"
+        "vmax.s32 %q[x], %q[x], %q[min]\n\t"
+        "vmin.s32 %q[x], %q[x], %q[max]\n\t"
+        "vstrb.32 %q[x], [%[output]], #4\n\t"
+        "letp lr, 1b\n"
+        "2:"
+        : [x] "=&w"(x), [y] "=&w"(y), [t] "=&w"(t), [from_a] "+&r"(from_a),
+          [from_b] "+&r"(from_b), [output] "+&r"(output), "+&r"(left)
+        : [one] "w"(one), [half] "w"(half), [min] "w"(vdupq_n_s32(p->min)),
+          [max] "w"(vdupq_n_s32(p->max)), [offset_a] "r"(-p->a_zero_point * (1 << LEFT_SHIFT)),
+          [offset_b] "r"(-p->b_zero_point * (1 << (LEFT_SHIFT - 1))),
+          [multiplier_a] "r"(p->a_multiplier), [shift_a] "r"(p->a_shift),
+          [rounds_a] "r"(p->a_shift != 0), [zero_point] "r"(p->zero_point), [p] "r"(p),
+          [place] "i"(offsetof(vp_nn_mve_add, multiplier))
+        : "r0", "r2", "memory");
 }

@@ -7,7 +7,7 @@
 /* The window is turned by 90 degrees: scratch holds, for each column of the input, the pixels of all
  * rows under the window. What lies under the window of one output is then a single run of bytes. */
 
-/* Copies `count` pixels of at most 16 channels, several at a time. */
+/* Copies `count` pixels of at most 16 channels, as many at a time as fit a vector. */
 static void copy_narrow(const int8_t *from, int32_t count, int32_t channels, int32_t step, int8_t *to)
 {
     const int32_t together = VECTOR / channels;
@@ -16,13 +16,24 @@ static void copy_narrow(const int8_t *from, int32_t count, int32_t channels, int
         places[i] = (uint8_t)(i / channels * step + i % channels);
     }
     const uint8x16_t offsets = vldrbq_u8(places);
-    for (; count > 0; count -= together) {
-        const int32_t pixels = count < together ? count : together;
-        const mve_pred16_t lanes = vctp8q((uint32_t)(pixels * channels));
-        vstrbq_scatter_offset_p_s8(to, offsets, vldrbq_z_s8(from, lanes), lanes);
-        from += together * channels;
-        to += together * step;
-    }
+    int8x16_t x;
+    __asm__ volatile("vmsr p0, %[lanes]\n\t"
+                     "wls lr, %[vectors], 2f\n"
+                     "1:\n\t"
+                     "vpstt\n\t"
+                     "vldrbt.8 %q[x], [%[from]]\n\t"
+                     "vstrbt.8 %q[x], [%[to], %q[offsets]]\n\t"
+                     "add %[from], %[from], %[size]\n\t"
+                     "add %[to], %[to], %[stride]\n\t"
+                     "le lr, 1b\n"
+                     "2:"
+                     : [x] "=&w"(x), [from] "+&r"(from), [to] "+&r"(to)
+                     : [offsets] "w"(offsets), [size] "r"(together * channels),
+                       [stride] "r"(together * step), [vectors] "r"(count / together),
+                       [lanes] "r"(vctp8q((uint32_t)(together * channels)))
+                     : "lr", "p0", "memory");
+    const mve_pred16_t rest = vctp8q((uint32_t)(count % together * channels));
+    vstrbq_scatter_offset_p_s8(to, offsets, vldrbq_z_s8(from, rest), rest);
 }
 
 static void copy_wide(const int8_t *from, int32_t count, int32_t channels, int32_t step, int8_t *to)

@@ -18,6 +18,11 @@
     "vmov " q "[2], " q "[0], r0, r4\n\t"      \
     "vmov " q "[3], " q "[1], r2, r6\n\t"
 
+/** The sums of 3 pixels, the last one twice. */
+#define VP_NN_MVE_COLLECT_3(q, sum0, sum1, sum2)                 \
+    "vmov " q "[2], " q "[0], " sum0 ", " sum2 "\n\t"            \
+    "vmov " q "[3], " q "[1], " sum1 ", " sum2 "\n\t"
+
 /** r0, r2, r4 = bias, multiplier and shift of the next channel. */
 #define VP_NN_MVE_NEXT_CHANNEL                 \
     "ldrd r0, r2, [%[scale]], #8\n\t"          \
@@ -67,33 +72,6 @@ static inline uint16x8_t vp_nn_mve_places(int32_t pixels, int32_t step)
     const uint16x8_t last = vdupq_n_u16((uint16_t)(pixels - 1));
     const uint16x8_t pixel = vminq_u16(vshrq_n_u16(lanes, 1), last);
     return vmlaq_n_u16(vandq_u16(lanes, vdupq_n_u16(1)), pixel, (uint16_t)step);
-}
-
-/** Scales and stores the sums of two channels. */
-static inline void vp_nn_mve_store_pair(const vp_nn_mve_output *p, int32_t channel, int32x4_t a,
-                                        int32x4_t b, uint16x8_t places, int8_t *output)
-{
-    const int32_t *scale = p->scale + 2 * channel;
-    const int8_t *shift = p->shift + channel;
-    if (p->plain) {
-        __asm__ volatile(VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", PLAIN)
-                         VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[b]", "r0", "r2", "r4", PLAIN)
-                         VP_NN_MVE_NARROW_PLAIN("%q[a]", "%q[b]", "%[edges]")
-                         "vstrb.16 %q[a], [%[output], %q[places]]"
-                         : [a] "+w"(a), [b] "+w"(b), [scale] "+r"(scale), [shift] "+r"(shift)
-                         : [edges] "r"(VP_NN_MVE_EDGES_PLAIN(p)), [output] "r"(output),
-                           [places] "w"(places)
-                         : VP_NN_MVE_TEMPORARIES);
-    } else {
-        __asm__ volatile(VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", EXACT)
-                         VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[b]", "r0", "r2", "r4", EXACT)
-                         VP_NN_MVE_NARROW_EXACT("%q[a]", "%q[b]", "%[edges]")
-                         "vstrb.16 %q[a], [%[output], %q[places]]"
-                         : [a] "+w"(a), [b] "+w"(b), [scale] "+r"(scale), [shift] "+r"(shift)
-                         : [edges] "r"(VP_NN_MVE_EDGES_EXACT(p)), [output] "r"(output),
-                           [places] "w"(places)
-                         : VP_NN_MVE_TEMPORARIES);
-    }
 }
 
 #endif
