@@ -35,7 +35,7 @@ def test_a_model_on_every_board(board: str, emulated: None) -> None:
     result = bench_model(DIGITS, board, inputs=12, progress=done.append)
     model = load_model(DIGITS, kernels=result.kernels)
     assert (result.mismatches, result.difference) == (0, None)
-    assert result.compared == ("output", "before the softmax")
+    assert result.compared == ("before the softmax", "output")
     assert sum(done) == 24
     assert [one.calls for one in result.operators] == [step.calls for step in model.steps()]
     least, most = result.instructions_range

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from vp_converters.bench.comparison import BEFORE_SOFTMAX, OUTPUT, Comparison, compare
 from vp_converters.bench.expected import Expected
 from vp_converters.bench.measure import Measurement, Probe, find_probe, measure
 from vp_converters.bench.result import BenchResult, OperatorCount
@@ -96,35 +96,15 @@ def random_inputs(shape: tuple[int, ...], count: int, seed: int) -> Int8Array:
     return values
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    compared: tuple[str, ...]
-    mismatches: int
-    difference: str | None
-
-
-def _compare(measured: Measurement, answers: Sequence[Int8Array], probe: Probe) -> _Comparison:
-    pairs = [("output", measured.outputs, answers[0]), ("output", measured.again, answers[0])]
+def _compare(measured: Measurement, answers: Sequence[Int8Array], probe: Probe) -> Comparison:
+    parts = [(OUTPUT, output, answers[0]) for output in (measured.outputs, measured.again)]
     if probe.stage:
-        pairs.insert(0, ("before the softmax", measured.probed, answers[1]))
-    wrong = np.zeros(len(measured.outputs), dtype=bool)
-    difference = None
-    for what, got, want in pairs:
-        differs = (got != want).any(axis=1)
-        wrong |= differs
-        if difference is None and differs.any():
-            number = int(np.argmax(differs))
-            off = np.abs(got[number].astype(int) - want[number])
-            difference = (
-                f"input {number}, {what}: {int(np.count_nonzero(off))} of {off.size} values differ "
-                f"by up to {int(off.max())}"
-            )
-    compared = tuple(dict.fromkeys(what for what, _, _ in reversed(pairs)))
-    return _Comparison(compared, int(np.count_nonzero(wrong)), difference)
+        parts.insert(0, (BEFORE_SOFTMAX, measured.probed, answers[1]))
+    return compare(parts)
 
 
 def _result(
-    model: CompiledModel, machine: Machine, measured: Measurement, comparison: _Comparison
+    model: CompiledModel, machine: Machine, measured: Measurement, comparison: Comparison
 ) -> BenchResult:
     count = len(measured.outputs)
     operators = tuple(

@@ -48,7 +48,7 @@ class BenchResult:
         footprint: the model linked alone, with the library functions that it calls.
         stack_bytes: the deepest stack of an inference, measured.
         inputs_checked: random inputs compared with tflite_micro.
-        compared: what was compared: "output", and "before the softmax" where there is one.
+        compared: what was compared: "before the softmax" where there is one, and "output".
         mismatches: inputs for which a value differs.
         difference: how the first of them differs.
     """
