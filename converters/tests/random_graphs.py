@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -315,11 +316,29 @@ IMAGE_OPS: dict[str, Callable[[GraphMaker, int], int]] = {
 }
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A model that can still be changed before it is written."""
+
+    model: ModelBuilder
+    input: int
+    output: int
+
+    def build(self) -> bytes:
+        """The file's bytes."""
+        return self.model.build([self.input], [self.output])
+
+
 def single_op(rng: random.Random, kind: str) -> bytes:
+    """A model of one operator (flatten: of its whole chain)."""
+    return single_op_draft(rng, kind).build()
+
+
+def single_op_draft(rng: random.Random, kind: str) -> Draft:
     """A model of one operator (flatten: of its whole chain)."""
     maker = GraphMaker(rng)
     source = maker.input(maker.image())
-    return maker.model.build([source], [_until_batch_one(maker, kind, source)])
+    return Draft(maker.model, source, _until_batch_one(maker, kind, source))
 
 
 def _until_batch_one(maker: GraphMaker, kind: str, source: int) -> int:
@@ -331,6 +350,11 @@ def _until_batch_one(maker: GraphMaker, kind: str, source: int) -> int:
 
 
 def small_graph(rng: random.Random) -> bytes:
+    """A model of up to eight image operators, half of them with a classifier's end."""
+    return small_graph_draft(rng).build()
+
+
+def small_graph_draft(rng: random.Random) -> Draft:
     """A model of up to eight image operators, half of them with a classifier's end."""
     maker = GraphMaker(rng)
     source = tensor = maker.input(maker.image(limit=12, channels=12))
@@ -346,4 +370,4 @@ def small_graph(rng: random.Random) -> bytes:
         tensor = maker.fully_connected(tensor)
         if maker.chance(60):
             tensor = maker.softmax(tensor)
-    return maker.model.build([source], [tensor])
+    return Draft(maker.model, source, tensor)

@@ -32,6 +32,8 @@ OPTIONS = {
     "SOFTMAX": "Softmax",
     "STRIDED_SLICE": "StridedSlice",
 }
+# Every option table that an operator may be written with.
+OPTION_TABLES = tuple(sorted(set(OPTIONS.values())))
 ENUMS = {
     "Padding": tflite.Padding,
     "FusedActivationFunction": tflite.ActivationFunctionType,
@@ -50,6 +52,12 @@ class TensorSpec:
     axis: int = 0
     data: npt.NDArray[Any] | None = None
     name: str = ""
+    variable: bool = False
+    sparse: bool = False
+    buffer: int | None = None
+    outside: int = 0
+    """``buffer`` replaces the number of the tensor's own buffer; ``outside`` is where behind the
+    model its data stands."""
 
 
 @dataclass
@@ -60,6 +68,8 @@ class OpSpec:
     inputs: Sequence[int]
     outputs: Sequence[int]
     options: dict[str, Any]
+    table: str | None = None
+    """The option table it is written with, "" for none; by default the kind's own."""
 
 
 class ModelBuilder:
@@ -105,9 +115,9 @@ class ModelBuilder:
         """The tensor with that index."""
         return self.tensors[index]
 
-    def build(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The file's bytes."""
-        return _Writer(self.tensors, self.ops).write(inputs, outputs)
+    def build(self, inputs: Sequence[int], outputs: Sequence[int], subgraphs: int = 1) -> bytes:
+        """The file's bytes, with the same subgraph once or more often."""
+        return _Writer(self.tensors, self.ops).write(inputs, outputs, subgraphs)
 
     def _add(self, spec: TensorSpec) -> int:
         spec.name = f"t{len(self.tensors)}"
@@ -121,7 +131,7 @@ class _Writer:
         self._tensors = tensors
         self._ops = ops
 
-    def write(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+    def write(self, inputs: Sequence[int], outputs: Sequence[int], subgraphs: int) -> bytes:
         b = self._b
         buffers = [self._buffer(None)]
         tensors = []
@@ -129,8 +139,8 @@ class _Writer:
             number = 0
             if spec.data is not None:
                 number = len(buffers)
-                buffers.append(self._buffer(spec.data))
-            tensors.append(self._tensor(spec, number))
+                buffers.append(self._buffer(spec.data, spec.outside))
+            tensors.append(self._tensor(spec, number if spec.buffer is None else spec.buffer))
         kinds = sorted({op.kind for op in self._ops})
         codes = [self._code(kind) for kind in kinds]
         ops = [self._op(op, kinds.index(op.kind)) for op in self._ops]
@@ -144,13 +154,13 @@ class _Writer:
         tflite.SubGraphAddOutputs(b, output_vector)
         tflite.SubGraphAddOperators(b, op_vector)
         subgraph = tflite.SubGraphEnd(b)
-        subgraphs = self._offsets([subgraph], tflite.ModelStartSubgraphsVector)
+        subgraph_vector = self._offsets([subgraph] * subgraphs, tflite.ModelStartSubgraphsVector)
         code_vector = self._offsets(codes, tflite.ModelStartOperatorCodesVector)
         buffer_vector = self._offsets(buffers, tflite.ModelStartBuffersVector)
         tflite.ModelStart(b)
         tflite.ModelAddVersion(b, 3)
         tflite.ModelAddOperatorCodes(b, code_vector)
-        tflite.ModelAddSubgraphs(b, subgraphs)
+        tflite.ModelAddSubgraphs(b, subgraph_vector)
         tflite.ModelAddBuffers(b, buffer_vector)
         b.Finish(tflite.ModelEnd(b), file_identifier=b"TFL3")
         return bytes(b.Output())
@@ -164,7 +174,7 @@ class _Writer:
     def _int32(self, values: Sequence[int]) -> int:
         return int(self._b.CreateNumpyVector(np.asarray(values, dtype=np.int32)))
 
-    def _buffer(self, data: npt.NDArray[Any] | None) -> int:
+    def _buffer(self, data: npt.NDArray[Any] | None, outside: int = 0) -> int:
         raw = None
         if data is not None:
             self._b.StartVector(1, data.nbytes, 16)
@@ -174,6 +184,8 @@ class _Writer:
         tflite.BufferStart(self._b)
         if raw is not None:
             tflite.BufferAddData(self._b, raw)
+        if outside:
+            tflite.BufferAddOffset(self._b, outside)
         return int(tflite.BufferEnd(self._b))
 
     def _quantization(self, spec: TensorSpec) -> int:
@@ -188,9 +200,14 @@ class _Writer:
 
     def _tensor(self, spec: TensorSpec, buffer: int) -> int:
         b = self._b
-        quantization = self._quantization(spec) if len(spec.scales) else None
+        quantized = len(spec.scales) or len(spec.zero_points)
+        quantization = self._quantization(spec) if quantized else None
         name = b.CreateString(spec.name)
         shape = self._int32(spec.shape)
+        sparsity = None
+        if spec.sparse:
+            tflite.SparsityParametersStart(b)
+            sparsity = tflite.SparsityParametersEnd(b)
         tflite.TensorStart(b)
         tflite.TensorAddShape(b, shape)
         tflite.TensorAddType(b, TYPES[spec.dtype])
@@ -198,35 +215,44 @@ class _Writer:
         tflite.TensorAddName(b, name)
         if quantization is not None:
             tflite.TensorAddQuantization(b, quantization)
+        if sparsity is not None:
+            tflite.TensorAddSparsity(b, sparsity)
+        tflite.TensorAddIsVariable(b, spec.variable)
         return int(tflite.TensorEnd(b))
 
     def _code(self, kind: str) -> int:
         number = getattr(tflite.BuiltinOperator, kind)
+        custom = self._b.CreateString("a custom operator") if kind == "CUSTOM" else None
         tflite.OperatorCodeStart(self._b)
+        if custom is not None:
+            tflite.OperatorCodeAddCustomCode(self._b, custom)
         tflite.OperatorCodeAddDeprecatedBuiltinCode(self._b, min(number, 127))
         tflite.OperatorCodeAddBuiltinCode(self._b, number)
         tflite.OperatorCodeAddVersion(self._b, 1)
         return int(tflite.OperatorCodeEnd(self._b))
 
-    def _options(self, op: OpSpec) -> int:
-        prefix = f"{OPTIONS[op.kind]}Options"
+    def _options(self, op: OpSpec, table: str) -> int:
+        prefix = f"{table}Options"
         getattr(tflite, f"{prefix}Start")(self._b)
         for field, value in op.options.items():
             if isinstance(value, str):
                 value = getattr(ENUMS[field], value)
-            getattr(tflite, f"{prefix}Add{field}")(self._b, value)
+            # A foreign table has only some of the fields.
+            if table == OPTIONS.get(op.kind) or hasattr(tflite, f"{prefix}Add{field}"):
+                getattr(tflite, f"{prefix}Add{field}")(self._b, value)
         return int(getattr(tflite, f"{prefix}End")(self._b))
 
     def _op(self, op: OpSpec, code: int) -> int:
         b = self._b
-        options = self._options(op) if op.kind in OPTIONS else None
+        table = OPTIONS.get(op.kind, "") if op.table is None else op.table
+        options = self._options(op, table) if table else None
         inputs, outputs = self._int32(op.inputs), self._int32(op.outputs)
         tflite.OperatorStart(b)
         tflite.OperatorAddOpcodeIndex(b, code)
         tflite.OperatorAddInputs(b, inputs)
         tflite.OperatorAddOutputs(b, outputs)
         if options is not None:
-            kind = getattr(tflite.BuiltinOptions, f"{OPTIONS[op.kind]}Options")
+            kind = getattr(tflite.BuiltinOptions, f"{table}Options")
             tflite.OperatorAddBuiltinOptionsType(b, kind)
             tflite.OperatorAddBuiltinOptions(b, options)
         return int(tflite.OperatorEnd(b))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -11,6 +13,8 @@ import numpy.typing as npt
 from vp_converters.errors import ConversionError
 
 Array = npt.NDArray[np.generic]
+
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,9 @@ class Graph:
         """The data of tensor ``index``, None for an activation or an omitted input."""
         return self.tensors[index].data if index >= 0 else None
 
-    def consumers(self, index: int) -> list[Op]:
-        """The operators that read tensor ``index``."""
-        return [op for op in self.ops if index in op.inputs]
+    def reader_counts(self) -> Counter[int]:
+        """How many operators read each tensor, by tensor index."""
+        return Counter(index for op in self.ops for index in set(op.inputs))
 
     def error(self, op: Op, reason: str) -> ConversionError:
         """An error that names the operator, its index and its tensors."""
@@ -119,22 +123,28 @@ class Graph:
             tensor = self.tensors[index]
             return f"{index} {one_line(tensor.name)!r} {list(tensor.shape)} {tensor.dtype}"
 
-        inputs = ", ".join(map(label, op.inputs))
-        outputs = ", ".join(map(label, op.outputs))
+        def labels(indices: tuple[int, ...]) -> str:
+            more = len(indices) - _MOST_NAMED
+            named = [label(index) for index in indices[:_MOST_NAMED]]
+            return ", ".join([*named, f"{more} more"] if more > 0 else named)
+
+        inputs, outputs = labels(op.inputs), labels(op.outputs)
         return ConversionError(f"operator {op.index} {op.kind} ({inputs} -> {outputs}): {reason}")
 
     def with_ops(self, ops: list[Op]) -> Graph:
         """The same graph with other operators."""
         return replace(self, ops=tuple(ops))
 
-    def with_constant(self, index: int, data: Array) -> Graph:
-        """The same graph with ``data`` as the constant value of tensor ``index``."""
+    def with_constants(self, values: Mapping[int, Array]) -> Graph:
+        """The same graph with the constant ``values`` of tensors, by tensor index."""
         tensors = list(self.tensors)
-        tensors[index] = replace(tensors[index], data=data, shape=tuple(data.shape))
+        for index, data in values.items():
+            tensors[index] = replace(tensors[index], data=data, shape=tuple(data.shape))
         return replace(self, tensors=tuple(tensors))
 
 
 def one_line(text: str, limit: int = 60) -> str:
     """``text`` without line breaks, cut to ``limit`` characters from the right end."""
-    flat = "".join(c if c.isprintable() else "?" for c in text)
-    return flat if len(flat) <= limit else "..." + flat[-(limit - 3) :]
+    kept = text if len(text) <= limit else text[-(limit - 3) :]
+    flat = "".join(c if c.isprintable() else "?" for c in kept)
+    return flat if len(text) <= limit else f"...{flat}"

@@ -17,11 +17,12 @@ _ACTIVATIONS: dict[int, str] = {
 }
 
 
-def read_attributes(op: Op, union: Any, tensors: list[Tensor]) -> Op:
+def read_attributes(op: Op, union_type: int, union: Any, tensors: list[Tensor]) -> Op:
     """``op`` with its attributes; operators without options keep the default ones.
 
     Args:
-        union: the operator's builtin_options table, or None.
+        union_type: which table the operator's builtin_options claims to be (tflite.BuiltinOptions).
+        union: that table, or None.
 
     Raises:
         ConversionError: options are missing or make no sense for the tensors.
@@ -33,6 +34,8 @@ def read_attributes(op: Op, union: Any, tensors: list[Tensor]) -> Op:
         if op.kind in _OPTIONAL:
             return op
         raise ConversionError("the operator's options are missing")
+    if union_type != getattr(tflite.BuiltinOptions, options_class.__name__):
+        raise ConversionError("the operator's options are those of another operator")
     options = options_class()
     options.Init(union.Bytes, union.Pos)
     if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tflite
 
 from vp_converters.errors import ConversionError
-from vp_converters.reader import read_graph
+from vp_converters.reader import MALFORMED, read_graph
 
 Int8Array = npt.NDArray[np.int8]
 
@@ -37,7 +37,7 @@ class Oracle:
             self._interpreter: Any = runtime.Interpreter.from_bytes(
                 data, arena_size=_arena_size(data)
             )
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, *MALFORMED) as error:
             raise ConversionError("tflite_micro refuses the model") from error
 
     def run(self, value: npt.ArrayLike) -> Int8Array:

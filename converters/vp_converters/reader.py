@@ -19,10 +19,13 @@ _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 _MAX_RANK = 6
 _MAX_ELEMENTS = 2**28
+_BUILTIN_CODE_SLOT = 10
 _MAX_FILE_BYTES = 2**26
+_MAX_TENSORS = 2**15
+_MAX_OPERATORS = 2**12
 
 # What the flatbuffers bindings raise when an offset leads astray.
-_MALFORMED = (
+MALFORMED = (
     struct.error,
     IndexError,
     KeyError,
@@ -58,11 +61,12 @@ def read_file(path: str | Path, attributes: bool = True) -> tuple[bytes, Graph]:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ConversionError(f"{path}: larger than {_MAX_FILE_BYTES >> 20} MiB")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConversionError(f"{path}: {error.strerror or error}") from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise ConversionError(f"{path}: larger than {_MAX_FILE_BYTES >> 20} MiB")
     try:
         return data, read_graph(data, attributes)
     except ConversionError as error:
@@ -86,7 +90,7 @@ def read_graph(data: bytes, attributes: bool = True) -> Graph:
         return _Reader(data, attributes).graph()
     except ConversionError:
         raise
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise ConversionError("damaged .tflite file (an offset leads outside it)") from error
 
 
@@ -94,8 +98,8 @@ class _Reader:
     def __init__(self, data: bytes, attributes: bool) -> None:
         self._data = data
         self._attributes = attributes
-        # The vectors of a sound file do not overlap, and each entry takes at least four bytes; a
-        # damaged file may name the same bytes again and again.
+        # The vectors and names of a sound file do not overlap, and each entry takes at least four
+        # bytes; a damaged file may use the same bytes again and again.
         self._entries_left = len(data) // 4
         self._model = tflite.Model.GetRootAs(data, 0)
 
@@ -106,6 +110,12 @@ class _Reader:
         if count != 1:
             raise ConversionError(f"{count} subgraphs; exactly one is supported")
         subgraph = self._model.Subgraphs(0)
+        for what, number, limit in (
+            ("tensors", subgraph.TensorsLength(), _MAX_TENSORS),
+            ("operators", subgraph.OperatorsLength(), _MAX_OPERATORS),
+        ):
+            if number > limit:
+                raise ConversionError(f"{number} {what}; at most {limit} are supported")
         tensors = self._all(
             subgraph.TensorsLength(), lambda i: self._tensor(i, subgraph.Tensors(i))
         )
@@ -128,10 +138,17 @@ class _Reader:
         return graph
 
     def _all(self, count: int, read: Callable[[int], _T]) -> list[_T]:
-        self._entries_left -= count
+        self._take(count)
+        return [read(i) for i in range(count)]
+
+    def _text(self, raw: bytes | None) -> str:
+        self._take(len(raw or b"") // 4)
+        return (raw or b"").decode("utf-8", "replace")
+
+    def _take(self, entries: int) -> None:
+        self._entries_left -= entries
         if self._entries_left < 0:
             raise ConversionError("damaged .tflite file (its vectors are longer than the file)")
-        return [read(i) for i in range(count)]
 
     def _single(self, count: int, get: Callable[[int], int], what: str, limit: int) -> int:
         if count != 1:
@@ -143,14 +160,19 @@ class _Reader:
 
     def _operator_name(self, index: int) -> str:
         code = self._model.OperatorCodes(index)
-        number = int(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
+        number = max(self._builtin_code(code._tab), int(code.DeprecatedBuiltinCode()))
         name = _OPERATOR_NAMES.get(number, f"operator code {number}")
         if name == "CUSTOM" and code.CustomCode() is not None:
-            name = f"CUSTOM {one_line(code.CustomCode().decode('utf-8', 'replace'))}"
+            name = f"CUSTOM {one_line(self._text(code.CustomCode()))}"
         return name
 
+    def _builtin_code(self, table: Any) -> int:
+        """The field itself: the bindings' accessor hides numbers below 127."""
+        place = table.Offset(_BUILTIN_CODE_SLOT)
+        return int(struct.unpack_from("<i", self._data, table.Pos + place)[0]) if place else 0
+
     def _tensor(self, index: int, table: Any) -> Tensor:
-        name = (table.Name() or b"").decode("utf-8", "replace")
+        name = self._text(table.Name())
         where = f"tensor {index} {one_line(name)!r}"
         rank = table.ShapeLength()
         if rank > _MAX_RANK:
@@ -231,7 +253,8 @@ class _Reader:
         if not self._attributes:
             return op
         try:
-            return read_attributes(op, table.BuiltinOptions(), tensors)
+            kind_of_table = table.BuiltinOptionsType()
+            return read_attributes(op, kind_of_table, table.BuiltinOptions(), tensors)
         except ConversionError as error:
             graph = Graph(tuple(tensors), (op,), 0, 0)
             raise graph.error(op, str(error)) from None

@@ -8,20 +8,25 @@ pads with a value that it never sets.)
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
-from vp_converters.ir import Graph, Op, Padding, Window
+import numpy as np
 
+from vp_converters.ir import Array, Graph, Op, Padding, Window
+
+_MAX_SIDE = 65535
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def fold_dilation(graph: Graph) -> Graph:
     """``graph`` with every such triple merged."""
     producers = {op.outputs[0]: op for op in graph.ops}
+    readers = graph.reader_counts()
     merged: dict[int, Op] = {}
     removed: set[int] = set()
     for join in graph.ops:
-        triple = _triple(graph, producers, join)
+        triple = _triple(graph, producers, readers, join)
         if triple is None:
             continue
         split, convolution = triple
@@ -38,9 +43,11 @@ def fold_dilation(graph: Graph) -> Graph:
     return graph.with_ops(ops)
 
 
-def _triple(graph: Graph, producers: dict[int, Op], join: Op) -> tuple[Op, Op] | None:
+def _triple(
+    graph: Graph, producers: dict[int, Op], readers: Counter[int], join: Op
+) -> tuple[Op, Op] | None:
     """(SPACE_TO_BATCH_ND, convolution) ahead of ``join``, read by nobody else."""
-    if join.kind != "BATCH_TO_SPACE_ND" or len(join.inputs) != 3:
+    if join.kind != "BATCH_TO_SPACE_ND" or len(join.inputs) != 3 or -1 in join.inputs:
         return None
     convolution = producers.get(join.inputs[0])
     if convolution is None or convolution.kind not in _CONVOLUTIONS:
@@ -48,8 +55,10 @@ def _triple(graph: Graph, producers: dict[int, Op], join: Op) -> tuple[Op, Op] |
     split = producers.get(convolution.inputs[0])
     if split is None or split.kind != "SPACE_TO_BATCH_ND" or len(split.inputs) != 3:
         return None
+    if -1 in split.inputs or {len(op.outputs) for op in (split, convolution, join)} != {1}:
+        return None
     for tensor in (split.outputs[0], convolution.outputs[0]):
-        if tensor == graph.output or len(graph.consumers(tensor)) != 1:
+        if tensor == graph.output or readers[tensor] != 1:
             return None
     return split, convolution
 
@@ -62,16 +71,16 @@ def _window(graph: Graph, split: Op, convolution: Op, join: Op) -> Window | None
         return None
     if source.quantization != pieces.quantization or target.quantization != results.quantization:
         return None
-    if len(source.shape) != 4 or len(target.shape) != 4:
+    if len(source.shape) != 4 or len(target.shape) != 4 or source.shape[0] != 1:
         return None
-    blocks, paddings = graph.constant(split.inputs[1]), graph.constant(split.inputs[2])
-    same_blocks, crops = graph.constant(join.inputs[1]), graph.constant(join.inputs[2])
+    blocks, paddings = _numbers(graph, split.inputs[1], (2,)), _numbers(graph, split.inputs[2])
+    same_blocks, crops = _numbers(graph, join.inputs[1], (2,)), _numbers(graph, join.inputs[2])
     if blocks is None or paddings is None or same_blocks is None or crops is None:
         return None
-    if blocks.shape != (2,) or paddings.shape != (2, 2) or crops.shape != (2, 2):
+    block = [int(size) for size in blocks.tolist()]
+    if same_blocks.tolist() != block or not _tiles(source.shape, block, paddings, pieces.shape):
         return None
-    block = blocks.tolist()
-    if min(block) < 1 or same_blocks.tolist() != block:
+    if not _tiles(target.shape, block, crops, results.shape):
         return None
     before = [int(paddings[axis][0]) - int(crops[axis][0]) for axis in (0, 1)]
     after = [
@@ -85,3 +94,26 @@ def _window(graph: Graph, split: Op, convolution: Op, join: Op) -> Window | None
         return None
     padding = Padding(before[0], max(0, after[0]), before[1], max(0, after[1]))
     return replace(inner, dilation=(block[0], block[1]), padding=padding)
+
+
+def _numbers(graph: Graph, tensor: int, shape: tuple[int, ...] = (2, 2)) -> Array | None:
+    """A constant int32 tensor of that shape."""
+    value = graph.constant(tensor)
+    fits = value is not None and value.dtype == np.int32 and value.shape == shape
+    return value if fits else None
+
+
+def _tiles(
+    image: tuple[int, ...], block: list[int], margins: Array, pieces: tuple[int, ...]
+) -> bool:
+    """Whether an image (1, H, W, C) with margins around it splits into the pieces."""
+    if min(block) < 1 or int(margins.min()) < 0:
+        return False
+    sides = [
+        size + int(before) + int(after)
+        for size, (before, after) in zip(image[1:3], margins.tolist(), strict=True)
+    ]
+    if max(sides) > _MAX_SIDE:
+        return False
+    whole = (block[0] * block[1], sides[0] // block[0], sides[1] // block[1], image[3])
+    return pieces == whole and all(s % b == 0 for s, b in zip(sides, block, strict=True))
