@@ -1,11 +1,12 @@
 /* The input resize against a second statement of its formula, in one plain double loop. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
 #include "vp/resize.h"
 
 #define MAX_SIDE 40u
-#define MAX_CHANNELS 3u
+#define MAX_CHANNELS 4u
 #define MAX_SIZE (MAX_SIDE * MAX_SIDE * MAX_CHANNELS)
 
 static uint32_t random_state = 3;
@@ -45,6 +46,43 @@ static int8_t expected(const vp_resize *g, const uint8_t *source, const int8_t l
     return lut[(sum + 32768) >> 16];
 }
 
+/* Row by row, with the two rows in memory of exactly their size, gives the same, and wants no row of
+ * the source before it is needed nor one that is never used. */
+static void check_stream(const vp_resize *g, const uint8_t *source, const int8_t lut[256],
+                         const int8_t *whole)
+{
+    const size_t source_row = (size_t)g->source_width * g->channels;
+    const size_t row_size = (size_t)g->crop_width * g->channels;
+    uint8_t *rows = malloc(2u * source_row);
+    int8_t *out = malloc(row_size);
+    vp_resize_stream stream;
+    uint32_t given = 0;
+    CHECK(rows != NULL && out != NULL);
+    CHECK(vp_resize_stream_begin(&stream, g, lut, rows, 2u * source_row - 1u) == -1);
+    CHECK(vp_resize_stream_begin(&stream, g, lut, rows, 2u * source_row) == 0);
+    memset(rows, 0xAA, 2u * source_row);
+    for (uint32_t row = 0; row < g->crop_height; row++) {
+        const int64_t at = position(row + g->crop_top, g->source_height, g->crop_height + g->margin);
+        const uint32_t reach = (uint32_t)((at + 255) / 256 + 1);
+        CHECK(vp_resize_reach(g, row) == reach);
+        for (; given < reach; given++) {
+            CHECK(vp_resize_stream_make(&stream, out) == 0);
+            uint8_t *line = vp_resize_stream_row_wanted(&stream);
+            CHECK(line != NULL);
+            memcpy(line, source + given * source_row, source_row);
+            vp_resize_stream_row_given(&stream);
+        }
+        CHECK(vp_resize_stream_row_wanted(&stream) == NULL);
+        vp_resize_stream_row_given(&stream);
+        CHECK(vp_resize_stream_make(&stream, out) == 1);
+        CHECK(memcmp(out, whole + row * row_size, row_size) == 0);
+    }
+    CHECK(vp_resize_stream_row_wanted(&stream) == NULL);
+    CHECK(vp_resize_stream_make(&stream, out) == 0);
+    free(rows);
+    free(out);
+}
+
 static void check_geometry(const vp_resize *g)
 {
     static uint8_t source[MAX_SIZE];
@@ -73,6 +111,40 @@ static void check_geometry(const vp_resize *g)
         }
     }
     CHECK(same);
+    check_stream(g, source, lut, out);
+}
+
+/* The source has exactly its size, so that a sanitizer sees what is read beyond it. */
+static void test_one_long_side(void)
+{
+    static const uint16_t sides[] = {1, 2, 3, 255, 256, 257, 4095, 4096};
+    static int8_t out[VP_RESIZE_MAX_SIDE * 2u];
+    int8_t lut[256];
+    for (unsigned i = 0; i < 256u; i++) {
+        lut[i] = (int8_t)((int)i - 128);
+    }
+    for (unsigned i = 0; i < 64u; i++) {
+        for (unsigned upright = 0; upright < 2u; upright++) {
+            const uint16_t from = sides[i / 8u];
+            const uint16_t to = sides[i % 8u];
+            const vp_resize wide = {2, from, 2, to, 0, 0, 0, 1};
+            const vp_resize high = {from, 2, to, 2, 0, 0, 0, 1};
+            const vp_resize *g = upright ? &high : &wide;
+            uint8_t *source = malloc(2u * (size_t)from);
+            int same = 1;
+            CHECK(source != NULL);
+            for (uint32_t at = 0; at < 2u * (uint32_t)from; at++) {
+                source[at] = (uint8_t)random_below(256);
+            }
+            CHECK(vp_resize_rows(g, source, lut, 0, g->crop_height, out) == 0);
+            for (uint32_t at = 0; at < 2u * (uint32_t)to; at++) {
+                same &= out[at] == expected(g, source, lut, at / g->crop_width, at % g->crop_width, 0);
+            }
+            CHECK(same);
+            check_stream(g, source, lut, out);
+            free(source);
+        }
+    }
 }
 
 static void test_random_geometries(void)
@@ -117,11 +189,14 @@ static void test_refusals(void)
     static const int8_t lut[256];
     const vp_resize good = {2, 2, 2, 2, 1, 1, 0, 1};
     int8_t out[4] = {9, 9, 9, 9};
+    uint8_t rows[4];
+    vp_resize_stream stream;
 #define REFUSED(field, value)                                      \
     do {                                                           \
         vp_resize g = good;                                        \
         g.field = value;                                           \
         CHECK(vp_resize_rows(&g, source, lut, 0, 1, out) == -1);   \
+        CHECK(vp_resize_stream_begin(&stream, &g, lut, rows, 4) == -1); \
     } while (0)
     REFUSED(source_height, 0);
     REFUSED(source_width, 0);
@@ -133,6 +208,7 @@ static void test_refusals(void)
     REFUSED(crop_top, 2);
     REFUSED(crop_left, 2);
     REFUSED(channels, 0);
+    CHECK(vp_resize_stream_begin(&stream, &good, lut, rows, 4) == 0);
     CHECK(vp_resize_rows(&good, source, lut, 3, 0, out) == -1);
     CHECK(vp_resize_rows(&good, source, lut, 1, 2, out) == -1);
     CHECK(vp_resize_rows(&good, source, lut, 0, UINT32_MAX, out) == -1);
@@ -143,6 +219,7 @@ static void test_refusals(void)
 int main(void)
 {
     test_random_geometries();
+    test_one_long_side();
     test_same_size_copies();
     test_refusals();
     CHECK_DONE();
