@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from vp_converters.lowering.step import Program
-from vp_converters.schedule import INPUT, Puller, Wiring, take_over
+from vp_converters.schedule import Life, Puller, Wiring, take_over
 
-MAX_GROUP = 24
+MAX_GROUP = 32
 """Most steps in a group."""
 
 _SLACKS = (1.0, 1.03, 1.1)
@@ -27,34 +28,83 @@ def candidates(program: Program) -> Iterator[list[range]]:
 
 
 def group_costs(program: Program) -> dict[range, int]:
-    """Bytes in use while a group runs, an estimate, for every group of up to MAX_GROUP steps."""
+    """Most bytes in use at a time while a group runs, for every group of up to MAX_GROUP steps."""
     wiring = Wiring(program)
     count = len(program.steps)
-    return {
-        range(first, end): _cost(wiring, range(first, end))
-        for first in range(count)
-        for end in range(first + 1, min(first + MAX_GROUP, count) + 1)
-    }
+    costs: dict[range, int] = {}
+    for end in range(1, count + 1):
+        costs |= _Ending(wiring, max(0, end - MAX_GROUP), end).costs()
+    return costs
 
 
-def _cost(wiring: Wiring, group: range) -> int:
-    program = wiring.program
-    puller = Puller(wiring, group.start)
-    puller.run_group(group)
-    steps = [program.steps[number] for number in group]
-    total = sum(step.state for step in steps) + max(step.scratch for step in steps)
-    for life in take_over(wiring, steps, list(puller.lives.values())):
-        first, last = life.tensors[0], life.tensors[-1]
-        whole = life.written[0] < 0 or wiring.is_kept(last, group)
-        rows = wiring.heights[first] if whole else life.rows()
-        total += rows * program.layout(first).row_bytes
-    for tensor, producer in wiring.producers.items():
-        if tensor not in puller.lives and wiring.is_kept(tensor, group):
-            readers = wiring.consumers.get(tensor, [])
-            made = min(readers, default=0) if producer == INPUT else producer
-            if made < group.start:
-                total += wiring.heights[tensor] * program.layout(tensor).row_bytes
-    return total
+def group_cost(program: Program, group: range) -> int:
+    """Most bytes in use at a time while one group runs."""
+    return _Ending(Wiring(program), group.start, group.stop).costs()[group]
+
+
+class _Ending:
+    """All groups that end ahead of step ``end`` and begin with step ``lowest`` or a later one.
+
+    They share one simulation: steps are pulled by later ones alone, so that the calls of a group
+    come in the same order whatever runs ahead of it.
+    """
+
+    def __init__(self, wiring: Wiring, lowest: int, end: int) -> None:
+        self._wiring = wiring
+        self._steps = range(lowest, end)
+        self._puller = Puller(wiring, lowest)
+        self._puller.run_group(self._steps)
+        self._made_here = {
+            tensor: self._puller.life(tensor, lowest)
+            for tensor in self._puller.traces
+            if not wiring.is_made_before(tensor, lowest)
+        }
+
+    def costs(self) -> dict[range, int]:
+        """Most bytes in use at a time, by group."""
+        end = self._steps.stop
+        return {range(first, end): self._cost(first) for first in self._steps}
+
+    def _cost(self, first: int) -> int:
+        wiring, end = self._wiring, self._steps.stop
+        steps = wiring.program.steps
+        after = len(self._puller.calls)
+        uses: list[tuple[int, int, int]] = []
+        for life in take_over(wiring, steps[first:end], self._lives(first)):
+            kept = wiring.is_kept(life.tensors[-1], end)
+            whole = kept or wiring.is_made_before(life.tensors[0], first)
+            rows = wiring.heights[life.tensors[0]] if whole else life.rows
+            size = rows * wiring.row_bytes(life.tensors[0])
+            uses.append((life.written[0], after if kept else life.last, size))
+        spans = {n: s for n, s in self._puller.spans.items() if n >= first}
+        uses += [(*span, steps[number].state) for number, span in spans.items()]
+        users = [number for number in spans if steps[number].scratch]
+        if users:
+            begin, stop = min(spans[n][0] for n in users), max(spans[n][1] for n in users)
+            uses.append((begin, stop, max(steps[n].scratch for n in users)))
+        return _peak(uses)
+
+    def _lives(self, first: int) -> dict[int, Life]:
+        """Of the tensors that are in use while the steps from ``first`` on run."""
+        wiring, end = self._wiring, self._steps.stop
+        lives: dict[int, Life] = {}
+        for tensor, producer in wiring.producers.items():
+            if producer >= end or first >= end:
+                continue
+            if not wiring.is_made_before(tensor, first):
+                if tensor in self._made_here:
+                    lives[tensor] = self._made_here[tensor]
+            elif wiring.is_kept(tensor, first):
+                lives[tensor] = self._puller.life(tensor, first)
+        return lives
+
+
+def _peak(uses: list[tuple[int, int, int]]) -> int:
+    """Most bytes at a time of (first, last, bytes)."""
+    changes = [(first, size) for first, _, size in uses]
+    changes += [(last + 1, -size) for _, last, size in uses]
+    changes.sort()
+    return max(accumulate((size for _, size in changes), initial=0))
 
 
 def _narrowest(costs: dict[range, int], count: int) -> int:

@@ -74,7 +74,7 @@ def plan_memory(program: Program) -> Plan:
         ConversionError: the arena would be larger than MAX_ARENA.
     """
     plan = min(
-        (_plan(program, make_schedule(program, groups)) for groups in candidates(program)),
+        (place_buffers(program, make_schedule(program, groups)) for groups in candidates(program)),
         key=lambda plan: plan.arena_size,
     )
     if plan.arena_size > MAX_ARENA:
@@ -87,8 +87,8 @@ def progress_bytes(program: Program) -> int:
     return 4 + 2 * (len(program.steps) + 1)
 
 
-def _plan(program: Program, schedule: Schedule) -> Plan:
-    """The smallest of several greedy plans.
+def place_buffers(program: Program, schedule: Schedule) -> Plan:
+    """The smallest of several greedy plans for one schedule.
 
     Each one takes the buffers in some order and puts each into the smallest gap that fits among the
     buffers in use at the same time.
@@ -97,8 +97,8 @@ def _plan(program: Program, schedule: Schedule) -> Plan:
     places = min((_place(buffers, order) for order in _ORDERS), key=_total)
     rows = {t: b for b in places for t in b.tensors}
     for tensor in (program.graph.input, *(step.output for step in program.steps)):
-        unread = Buffer("rows", 0, 0, 0, rows=1, row_bytes=program.layout(tensor).row_bytes)
-        rows.setdefault(tensor, unread)
+        never_made = Buffer("rows", 0, 0, 0, rows=1, row_bytes=program.layout(tensor).row_bytes)
+        rows.setdefault(tensor, never_made)
     for alias in program.aliases:
         rows[alias.output] = rows[program.root(alias.output)]
     return Plan(
@@ -106,9 +106,15 @@ def _plan(program: Program, schedule: Schedule) -> Plan:
         buffers=tuple(places),
         arena_size=_total(places),
         rows=rows,
-        state={s: b.offset for b in places if b.kind == "state" for s in b.steps},
-        scratch={s: b.offset for b in places if b.kind == "scratch" for s in b.steps},
+        state=_offsets(places, "state", [step.state for step in program.steps]),
+        scratch=_offsets(places, "scratch", [step.scratch for step in program.steps]),
     )
+
+
+def _offsets(places: Iterable[Buffer], kind: str, sizes: Sequence[int]) -> dict[int, int]:
+    """Where each step's memory of one kind is; 0 for a step that never runs."""
+    offsets = {number: 0 for number, size in enumerate(sizes) if size}
+    return offsets | {s: b.offset for b in places if b.kind == kind for s in b.steps}
 
 
 _ORDERS: tuple[Callable[[Buffer], tuple[int, int]], ...] = (
@@ -154,15 +160,15 @@ def _buffers(program: Program, schedule: Schedule) -> list[Buffer]:
     buffers = [Buffer("progress", progress_bytes(program), -1, end)]
     buffers += [_rows(ring) for ring in schedule.rings]
     for number, step in enumerate(program.steps):
-        if step.state:
-            first, last = schedule.span(range(number, number + 1))
-            buffers.append(Buffer("state", step.state, first, last, steps=(number,)))
+        if step.state and number in schedule.spans:
+            buffers.append(Buffer("state", step.state, *schedule.spans[number], steps=(number,)))
     for group in schedule.groups:
-        size = max((program.steps[number].scratch for number in group), default=0)
-        if size:
-            users = tuple(n for n in group if program.steps[n].scratch)
-            first, last = schedule.span(group)
-            buffers.append(Buffer("scratch", size, first, last, steps=users))
+        users = [n for n in group if program.steps[n].scratch and n in schedule.spans]
+        if users:
+            size = max(program.steps[n].scratch for n in users)
+            first = min(schedule.spans[n][0] for n in users)
+            last = max(schedule.spans[n][1] for n in users)
+            buffers.append(Buffer("scratch", size, first, last, steps=tuple(users)))
     return buffers
 
 

@@ -8,8 +8,9 @@ crosses from one group into another is kept whole.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from vp_converters.lowering.step import Program, Step
 
@@ -56,17 +57,15 @@ class Schedule:
     Attributes:
         groups: the numbers of the steps in each group, in order.
         calls: in order.
-        rings: every tensor that is not a constant or another view is in exactly one.
+        rings: every tensor of which a row is made is in exactly one, unless it is a constant or a
+            view of another.
+        spans: (first, last) call of each step that runs, by step number.
     """
 
     groups: tuple[range, ...]
     calls: tuple[Call, ...]
     rings: tuple[Ring, ...]
-
-    def span(self, steps: range) -> tuple[int, int]:
-        """(first, last) call of the given steps."""
-        times = [time for time, call in enumerate(self.calls) if call.step in steps]
-        return times[0], times[-1]
+    spans: Mapping[int, tuple[int, int]]
 
 
 def make_schedule(program: Program, groups: Sequence[range]) -> Schedule:
@@ -79,10 +78,10 @@ def make_schedule(program: Program, groups: Sequence[range]) -> Schedule:
     puller = Puller(wiring)
     for group in groups:
         puller.run_group(group)
-    puller.need(wiring.output, program.height(wiring.output) - 1)
-    lives = take_over(wiring, program.steps, list(puller.lives.values()))
+    puller.need(wiring.output, wiring.heights[wiring.output] - 1)
+    lives = take_over(wiring, program.steps, {t: puller.life(t) for t in puller.traces})
     rings = tuple(_ring(wiring, life, len(puller.calls)) for life in lives)
-    return Schedule(tuple(groups), tuple(puller.calls), rings)
+    return Schedule(tuple(groups), tuple(puller.calls), rings, puller.spans)
 
 
 class Wiring:
@@ -90,7 +89,8 @@ class Wiring:
 
     Attributes:
         input, output: the tensors at the borders.
-        calls: calls of each step.
+        heights: rows of each tensor.
+        calls: calls of each step; rows that nobody reads are not made.
         reads: for each step (position among its inputs, tensor) of those that are not constants.
         consumers: the numbers of the steps that read a tensor, in order.
         producers: the number of the step that writes a tensor, INPUT for the input.
@@ -103,17 +103,37 @@ class Wiring:
         self.heights = {root: program.height(root) for root in set(self.roots.values())}
         self.input = program.graph.input
         self.output = self.roots[program.graph.output]
-        self.calls = [program.calls(step) for step in program.steps]
         self.reads = [
             [(p, self.roots[t]) for p, t in enumerate(step.inputs) if tensors[t].data is None]
             for step in program.steps
         ]
         self.consumers: dict[int, list[int]] = {}
         for number, reads in enumerate(self.reads):
-            for _, tensor in reads:
+            for tensor in dict.fromkeys(tensor for _, tensor in reads):
                 self.consumers.setdefault(tensor, []).append(number)
         self.producers = {step.output: number for number, step in enumerate(program.steps)}
         self.producers[self.input] = INPUT
+        self.calls = self._needed_calls()
+
+    def _needed_calls(self) -> list[int]:
+        needed = {self.output: self.heights[self.output]}
+        calls = [0] * len(self.reads)
+        for number in reversed(range(len(calls))):
+            step = self.program.steps[number]
+            rows = needed.get(step.output, 0)
+            calls[number] = rows if step.reach and not step.accumulates else 1
+            if step.accumulates:
+                calls[number] = self.program.height(step.inputs[0])
+            calls[number] *= rows > 0
+            for position, tensor in self.reads[number]:
+                made = (self.rows(number, position, call) for call in range(calls[number]))
+                last = max((read[-1] + 1 for read in made if read), default=0)
+                needed[tensor] = max(needed.get(tensor, 0), last)
+        return calls
+
+    def row_bytes(self, tensor: int) -> int:
+        """Bytes from one row of a tensor to the next."""
+        return self.program.layout(tensor).row_bytes
 
     def rows(self, number: int, position: int, call: int) -> range:
         """The rows of an input that a call of step ``number`` reads."""
@@ -124,13 +144,21 @@ class Wiring:
             return range(height)
         return step.reach[position].rows(call, height)
 
-    def is_kept(self, tensor: int, group: range) -> bool:
-        """Whether it is read after the group, or is the output."""
+    def is_kept(self, tensor: int, end: int) -> bool:
+        """Whether it is read by step ``end`` or a later one, or is the output."""
         readers = self.consumers.get(tensor, ())
-        return tensor == self.output or any(reader >= group.stop for reader in readers)
+        return tensor == self.output or bool(readers and readers[-1] >= end)
+
+    def is_made_before(self, tensor: int, start: int) -> bool:
+        """Whether it is there, or partly there for the input, when step ``start`` begins."""
+        producer = self.producers[tensor]
+        if producer == INPUT:
+            readers = self.consumers.get(tensor)
+            return bool(readers and readers[0] < start)
+        return producer < start
 
 
-@dataclass
+@dataclass(frozen=True)
 class Life:
     """When the rows of a tensor are first written to, and read for the last time.
 
@@ -138,64 +166,90 @@ class Life:
     """
 
     tensors: tuple[int, ...]
-    written: list[int] = field(default_factory=list)
-    read: list[int] = field(default_factory=list)
+    written: Sequence[int]
+    read: Sequence[int]
 
+    @cached_property
     def rows(self) -> int:
-        """How many rows must be kept: row r + rows() may be written only after r is last read."""
+        """How many rows must be kept: row r + rows may be written only after r is last read."""
         times = self.written
         return max(
             (bisect_right(times, last) - row for row, last in enumerate(self.read)), default=1
         )
 
+    @cached_property
+    def last(self) -> int:
+        """Time of the last call that uses it."""
+        return max(self.read, default=-1)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What happens to each row of a tensor: the call in which its writing begins (-1: it was there
+    before), the one in which it is complete, the last one in which each step reads it (-1: none).
+    """
+
+    begun: list[int] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+    reads: dict[int, list[int]] = field(default_factory=dict)
+
 
 class Puller:
-    """Simulates calls and keeps the lives of the tensors.
+    """Simulates calls and traces the tensors.
 
     Args:
         start: number of the first step to run; what the ones before it write is there.
+
+    Attributes:
+        calls: in order.
+        traces: by tensor.
+        spans: (first, last) call of each step, by step number.
     """
 
     def __init__(self, wiring: Wiring, start: int = 0) -> None:
         self.calls: list[Call] = []
-        self.lives: dict[int, Life] = {}
+        self.traces: dict[int, Trace] = {}
+        self.spans: dict[int, tuple[int, int]] = {}
         self._wiring = wiring
         self._start = start
         self._done = [0] * len(wiring.calls)
-        self._begun: dict[int, int] = {}
 
     def run_group(self, group: range) -> None:
         """Runs its steps to their end: those first whose outputs are wanted outside."""
         for number in group:
-            tensor = self._wiring.program.steps[number].output
-            if self._wiring.is_kept(tensor, group) or tensor not in self._wiring.consumers:
+            if self._wiring.is_kept(self._wiring.program.steps[number].output, group.stop):
                 while self._done[number] < self._wiring.calls[number]:
                     self._run(number)
 
     def need(self, tensor: int, row: int) -> None:
         """Runs what writes row ``row`` of a tensor."""
-        life = self._life(tensor)
+        trace = self._trace(tensor)
         producer = self._wiring.producers[tensor]
-        while len(life.written) <= row:
+        while len(trace.begun) <= row:
             if producer == INPUT:
-                self._call(INPUT, len(life.written), life, 1, len(self.calls))
+                self._call(INPUT, len(trace.begun), trace, 1, len(self.calls))
             else:
                 self._run(producer)
 
-    def _life(self, tensor: int) -> Life:
-        life = self.lives.get(tensor)
-        if life is None:
-            life = self.lives[tensor] = Life((tensor,))
-            producer = self._wiring.producers[tensor]
-            readers = self._wiring.consumers.get(tensor, ())
-            if producer == INPUT:
-                there = any(reader < self._start for reader in readers)
-            else:
-                there = producer < self._start
-            if there:
-                life.written = [-1] * self._wiring.heights[tensor]
-                life.read = list(life.written)
-        return life
+    def life(self, tensor: int, start: int = 0) -> Life:
+        """Of a tensor, for the steps from ``start`` on."""
+        trace = self.traces.get(tensor, Trace())
+        reads = [times for reader, times in trace.reads.items() if reader >= start]
+        if self._wiring.is_made_before(tensor, start):
+            there = [-1] * self._wiring.heights[tensor]
+            return Life((tensor,), there, list(map(max, there, *reads)) if reads else there)
+        read = list(map(max, trace.done, *reads)) if reads else trace.done
+        return Life((tensor,), trace.begun, read)
+
+    def _trace(self, tensor: int) -> Trace:
+        trace = self.traces.get(tensor)
+        if trace is None:
+            trace = self.traces[tensor] = Trace()
+            if self._wiring.is_made_before(tensor, self._start):
+                there = [-1] * self._wiring.heights[tensor]
+                trace.begun.extend(there)
+                trace.done.extend(there)
+        return trace
 
     def _run(self, number: int) -> None:
         wiring = self._wiring
@@ -207,27 +261,35 @@ class Puller:
                 self.need(tensor, rows[-1])
         time = len(self.calls)
         for tensor, rows in reads:
-            for row in rows:
-                self.lives[tensor].read[row] = time
+            if rows:
+                known = self._trace(tensor).reads
+                times = known.get(number)
+                if times is None:
+                    times = known[number] = [-1] * wiring.heights[tensor]
+                times[rows[0] : rows[-1] + 1] = [time] * len(rows)
         self._done[number] += 1
-        life = self._life(step.output)
+        made, begun = wiring.heights[step.output] if step.reach is None else 1, time
         if step.accumulates:
-            first = self._begun.setdefault(number, time)
-            made, begun = int(self._done[number] == wiring.calls[number]), first
-        else:
-            made, begun = (wiring.heights[step.output] if step.reach is None else 1), time
-        self._call(number, call, life, made, begun)
+            made = int(self._done[number] == wiring.calls[number])
+            begun = self.spans.get(number, (time, time))[0]
+        self._call(number, call, self._trace(step.output), made, begun)
 
-    def _call(self, step: int, number: int, life: Life, made: int, begun: int) -> None:
-        life.written.extend([begun] * made)
-        life.read.extend([len(self.calls)] * made)
+    def _call(self, step: int, number: int, trace: Trace, made: int, begun: int) -> None:
+        time = len(self.calls)
+        trace.begun.extend([begun] * made)
+        trace.done.extend([time] * made)
         self.calls.append(Call(step, number))
+        self.spans[step] = (self.spans.get(step, (time, time))[0], time)
 
 
-def take_over(wiring: Wiring, steps: Sequence[Step], lives: list[Life]) -> list[Life]:
+def take_over(wiring: Wiring, steps: Iterable[Step], lives: Mapping[int, Life]) -> list[Life]:
     """Outputs of ``steps`` move into the memory of an input where the step allows it and nobody
-    reads the input later, row by row."""
-    by_tensor = {life.tensors[0]: life for life in lives}
+    reads the input later, row by row.
+
+    Args:
+        lives: by tensor.
+    """
+    by_tensor = dict(lives)
     for step in steps:
         for position in step.in_place:
             tensor = wiring.roots[step.inputs[position]]
@@ -248,11 +310,11 @@ def _merged(wiring: Wiring, old: Life, new: Life, tensor: int, output: int) -> L
     if any(read > written for read, written in zip(old.read, new.written, strict=True)):
         return None
     life = Life((*old.tensors, *new.tensors), old.written, new.read)
-    return life if life.rows() <= old.rows() + new.rows() else None
+    return life if life.rows <= old.rows + new.rows else None
 
 
 def _ring(wiring: Wiring, life: Life, end: int) -> Ring:
-    layout = wiring.program.layout(life.tensors[0])
+    row_bytes = wiring.row_bytes(life.tensors[0])
     if wiring.output in life.tensors:
-        return Ring(life.tensors, len(life.written), layout.row_bytes, life.written[0], end)
-    return Ring(life.tensors, life.rows(), layout.row_bytes, life.written[0], max(life.read))
+        return Ring(life.tensors, len(life.written), row_bytes, life.written[0], end)
+    return Ring(life.tensors, life.rows, row_bytes, life.written[0], life.last)
