@@ -121,7 +121,7 @@ def _step(name: str, number: int, step: Step, program: Program, plan: Plan) -> _
     sources = [
         _Source(f"{prefix}_{constants[t].name}", *_natural_rows(program, t))
         if t in constants
-        else _Source(_address(plan.rows[t].offset), plan.rows[t].row_bytes, plan.rows[t].rows)
+        else _Source(_address(plan.rows[t].offset), *_kept_rows(program, plan, t))
         for t in step.inputs
     ]
     if step.reach is None:
@@ -159,6 +159,13 @@ class _Source:
 
 def _natural_rows(program: Program, tensor: int) -> tuple[int, int]:
     return program.layout(tensor).row_bytes, program.height(tensor)
+
+
+def _kept_rows(program: Program, plan: Plan, tensor: int) -> tuple[int, int]:
+    """A view of another tensor, which is whole then, has rows of its own."""
+    if program.root(tensor) != tensor:
+        return _natural_rows(program, tensor)
+    return plan.rows[tensor].row_bytes, plan.rows[tensor].rows
 
 
 def _made(program: Program, step: Step, buffer: Buffer) -> str:
@@ -206,15 +213,13 @@ def _address(offset: int) -> str:
 
 
 def array_text(prefix: str, array: ConstantArray) -> str:
-    values = [_literal(int(value)) for value in array.data]
-    lines: list[str] = []
-    line = "   "
-    for value in values:
-        if len(line) + len(value) + 2 > _LINE_WIDTH:
-            lines.append(line)
-            line = "   "
-        line += f" {value},"
-    lines.append(line)
+    data = array.data
+    widest = max(len(_literal(int(data.min()))), len(_literal(int(data.max()))))
+    columns = (_LINE_WIDTH - len("   ")) // (widest + len(" ,"))
+    lines = [
+        "    " + ", ".join(map(_literal, data[first : first + columns].tolist())) + ","
+        for first in range(0, data.size, columns)
+    ]
     kind = _C_TYPES[str(array.data.dtype)]
     head = f"static const {kind} {prefix}_{array.name}[{array.data.size}] VP_NN_ALIGNED = {{"
     return "\n".join([head, *lines, "};"])

@@ -37,6 +37,9 @@ LOWERINGS: dict[str, Callable[[Graph, Op], Step | Alias]] = {
 # A schedule's entries name a stage in ten bits, one of them for the input.
 MAX_STEPS = 1022
 
+# Operators that share their weights each get their own copy.
+MAX_CONSTANT_BYTES = 2**26
+
 
 def lower(graph: Graph) -> Program:
     """The kernel calls that compute ``graph``.
@@ -49,6 +52,7 @@ def lower(graph: Graph) -> Program:
         raise ConversionError("the model's output is a constant")
     steps: list[Step] = []
     aliases: list[Alias] = []
+    constants = 0
     for op in graph.ops:
         lowering = LOWERINGS.get(op.kind)
         if lowering is None:
@@ -61,6 +65,16 @@ def lower(graph: Graph) -> Program:
             aliases.append(result)
         else:
             steps.append(result)
+            constants += _constant_bytes(graph, result)
+        if constants > MAX_CONSTANT_BYTES:
+            raise graph.error(op, f"the constants up to here need {constants} bytes")
     if len(steps) > MAX_STEPS:
         raise ConversionError(f"{len(steps)} operators to run; at most {MAX_STEPS} are supported")
     return Program(graph, tuple(steps), tuple(aliases))
+
+
+def _constant_bytes(graph: Graph, step: Step) -> int:
+    operands = [graph.tensors[index] for index in step.inputs]
+    return sum(array.size for array in step.arrays()) + sum(
+        tensor.size for tensor in operands if tensor.data is not None
+    )

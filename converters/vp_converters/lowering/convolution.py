@@ -19,7 +19,7 @@ from vp_converters.lowering.tensors import (
 
 def lower_conv_2d(graph: Graph, op: Op) -> Step:
     """A conv_1x1 step where the kernel is one pixel, else a conv_2d step."""
-    (source, weights), target = tensors_of(graph, op, 2)
+    (source, weights), target = tensors_of(graph, op, 2, optional=1)
     window = _window(op)
     input_scale, zero_point = activation(source)
     data, scales = weights_of(weights, rank=4, axis=0)
@@ -52,7 +52,7 @@ def lower_conv_2d(graph: Graph, op: Op) -> Step:
                 "input_channels": depth,
                 "output_channels": channels,
                 "row_step": window.stride[0],
-                "column_step": window.stride[1] * depth,
+                "column_step": window.stride[1] * depth if target.shape[2] > 1 else 0,
                 "weights": int8_array("weights", data),
                 "output": output,
             },
@@ -82,7 +82,7 @@ def lower_conv_2d(graph: Graph, op: Op) -> Step:
 
 def lower_depthwise_conv_2d(graph: Graph, op: Op) -> Step:
     """A depthwise_conv_2d step; with a depth multiplier above 1 the slower general kernel."""
-    (source, weights), target = tensors_of(graph, op, 2)
+    (source, weights), target = tensors_of(graph, op, 2, optional=1)
     window = _window(op)
     input_scale, zero_point = activation(source)
     data, scales = weights_of(weights, rank=4, axis=3)

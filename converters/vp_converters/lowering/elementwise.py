@@ -23,7 +23,7 @@ _SOFTMAX_INPUT_INTEGER_BITS = 5
 
 
 def lower_add(graph: Graph, op: Op) -> Step:
-    """An add step for operands with the same rows, else an add_broadcast step. Either operand may be a
+    """An add step for operands with the same rows, else an add_broadcast step. Either may be a
     constant."""
     (a, b), target = tensors_of(graph, op, 2)
     parameters = _add_fields(op, a, b, target)

@@ -18,7 +18,7 @@ from vp_converters.lowering.tensors import (
 
 def lower_fully_connected(graph: Graph, op: Op) -> Step:
     """A fully_connected step over `input size / depth` vectors."""
-    (source, weights), target = tensors_of(graph, op, 2)
+    (source, weights), target = tensors_of(graph, op, 2, optional=1)
     input_scale, zero_point = activation(source)
     output_scale, _ = activation(target)
     data, scales = weights_of(weights, rank=2, axis=0)

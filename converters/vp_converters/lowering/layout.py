@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vp_converters.ir import Graph, Op
+import numpy as np
+
+from vp_converters.ir import Graph, Op, Tensor
 from vp_converters.lowering.step import Alias, Step
 from vp_converters.lowering.tensors import activation, tensors_of
 from vp_converters.reader import check_activation
@@ -12,27 +14,36 @@ _PAD_DIMS = 4
 
 def lower_reshape(graph: Graph, op: Op) -> Alias:
     """RESHAPE, EXPAND_DIMS and SQUEEZE keep the data where it is."""
-    (source,), target = tensors_of(graph, op, 1)
+    (source,), target = tensors_of(graph, op, 1, optional=0 if op.kind == "SQUEEZE" else 1)
     activation(source)
     activation(target)
     if source.size != target.size:
         raise ValueError(f"{source.size} elements cannot become {target.size}")
+    if op.kind != "RESHAPE" and _wide(source) != _wide(target):
+        raise ValueError("input and output differ in more than dimensions of 1")
     if op.kind == "RESHAPE" and len(op.inputs) > 1:
-        shape = graph.constant(op.inputs[1])
-        if shape is None:
-            raise ValueError("the target shape is not constant")
-        wanted = shape.reshape(-1).tolist()
-        fits = len(wanted) == len(target.shape) and all(
-            asked in (-1, size) for asked, size in zip(wanted, target.shape, strict=True)
-        )
-        if not fits and wanted:
-            raise ValueError(f"target shape {wanted} is not the output's {list(target.shape)}")
+        _check_target(graph, op.inputs[1], target)
     return Alias(source.index, target.index)
+
+
+def _wide(tensor: Tensor) -> list[int]:
+    return [size for size in tensor.shape if size > 1]
+
+
+def _check_target(graph: Graph, index: int, target: Tensor) -> None:
+    shape = graph.constant(index)
+    if shape is None or shape.dtype != np.int32:
+        raise ValueError("the target shape is not constant int32")
+    if shape.size not in (0, len(target.shape)):
+        raise ValueError(f"the target shape has {shape.size} dimensions, the output's another")
+    wanted = shape.reshape(-1).tolist()
+    if any(asked not in (-1, size) for asked, size in zip(wanted, target.shape, strict=False)):
+        raise ValueError(f"target shape {wanted} is not the output's {list(target.shape)}")
 
 
 def lower_pad(graph: Graph, op: Op) -> Step:
     """A pad step over the last four dimensions."""
-    (source, amounts), target = tensors_of(graph, op, 2)
+    (source, amounts), target = tensors_of(graph, op, 2, optional=1 if op.kind == "PADV2" else 0)
     activation(source)
     _, value = activation(target)
     if amounts.data is None or amounts.dtype != "int32":
@@ -48,6 +59,8 @@ def lower_pad(graph: Graph, op: Op) -> Step:
         raise ValueError(f"the padded shape is {list(padded)}, the output's is another")
     if len(op.inputs) == 3:
         constant = graph.tensors[op.inputs[2]]
+        if op.inputs[2] < 0:
+            raise ValueError("the padding value is missing")
         if constant.data is None or constant.size != 1:
             raise ValueError("the padding value is not a constant scalar")
         if check_activation(constant) != activation(target):

@@ -14,6 +14,9 @@ from vp_converters.lowering.tensors import (
 
 _SCALE_TOLERANCE = 1e-6
 
+# The sum of a window and half its size for rounding stay below 2^31.
+_MAX_AVERAGED = 2**24 - 2**16
+
 
 def lower_pool_2d(graph: Graph, op: Op) -> Step:
     """An average_pool_2d or a max_pool_2d step, or the one for a whole image."""
@@ -27,6 +30,9 @@ def lower_pool_2d(graph: Graph, op: Op) -> Step:
     window = op.attributes.window
     if window is None:
         raise ValueError("has no window")
+    inside = min(window.kernel[0], source.shape[1]) * min(window.kernel[1], source.shape[2])
+    if inside > _MAX_AVERAGED:
+        raise ValueError(f"{inside} pixels in a window; at most {_MAX_AVERAGED} are supported")
     low, high = activation_range(op.attributes.activation, scale, zero_point)
     if _covers(window, source, target):
         return global_pool(op, source, target, low, high)

@@ -11,6 +11,7 @@ from vp_converters.lowering.step import Reach, Step, Value, height_of
 from vp_converters.lowering.tensors import activation, same_quantization, tensors_of
 
 _MAX_REDUCED = 2**24
+_MAX_AXES = 16
 
 
 def lower_mean(graph: Graph, op: Op) -> Step:
@@ -93,6 +94,8 @@ def _reduction(source: Tensor, axes: Tensor, target: Tensor) -> dict[str, int]:
     if axes.data is None or axes.dtype != "int32":
         raise ValueError("the axes are not constant int32")
     rank = len(source.shape)
+    if axes.size > _MAX_AXES:
+        raise ValueError(f"{axes.size} axes; at most {_MAX_AXES} are supported")
     wanted = [int(axis) for axis in axes.data.reshape(-1)]
     if any(not -rank <= axis < rank for axis in wanted):
         raise ValueError(f"axes {wanted} do not exist")

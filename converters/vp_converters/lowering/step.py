@@ -29,6 +29,9 @@ class ConstantArray:
         return int(self.data.nbytes)
 
 
+MAX_ROWS = 65535
+"""Most rows that an inference counts in a tensor, and highest image of a convolution or pool."""
+
 Value: TypeAlias = "int | ConstantArray | Sequence[int] | Mapping[str, Value]"
 """A C initialiser: number, array's address, array of numbers, or struct with field names."""
 
@@ -162,9 +165,9 @@ class Program:
 
 
 def height_of(tensor: Tensor) -> int:
-    """Rows of a tensor: the second dimension of (1, H, W, C), otherwise 1."""
+    """Rows of a tensor: the second dimension of (1, H, W, C) up to MAX_ROWS, otherwise 1."""
     shape = tensor.shape
-    return shape[1] if len(shape) == 4 and shape[0] == 1 else 1
+    return shape[1] if len(shape) == 4 and shape[0] == 1 and shape[1] <= MAX_ROWS else 1
 
 
 def _arrays(value: Value) -> Iterator[ConstantArray]:

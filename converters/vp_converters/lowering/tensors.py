@@ -19,10 +19,13 @@ from vp_converters.reader import check_activation
 MAX_PRODUCTS = 2**17 - 1
 
 
-def tensors_of(graph: Graph, op: Op, inputs: int) -> tuple[list[Tensor], Tensor]:
-    """The operator's first ``inputs`` tensors, all present, and its only output."""
+def tensors_of(graph: Graph, op: Op, inputs: int, optional: int = 0) -> tuple[list[Tensor], Tensor]:
+    """The operator's first ``inputs`` tensors, all present, and its only output; up to ``optional``
+    further inputs may follow."""
     if len(op.inputs) < inputs or -1 in op.inputs[:inputs]:
         raise ValueError(f"needs {inputs} input{'s' if inputs > 1 else ''}")
+    if len(op.inputs) > inputs + optional:
+        raise ValueError(f"has {len(op.inputs)} inputs; at most {inputs + optional} are supported")
     if len(op.outputs) != 1:
         raise ValueError(f"has {len(op.outputs)} outputs, not 1")
     return [graph.tensors[i] for i in op.inputs[:inputs]], graph.tensors[op.outputs[0]]
