@@ -26,7 +26,7 @@ def command(
         typer.Option(help="portable, dsp or mve; default: the best that the board can run."),
     ] = None,
     inputs: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Random inputs to compare with tflite_micro.")
+        int, typer.Option(min=1, max=10_000, help="Random inputs to compare with tflite_micro.")
     ] = 30,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; for several models a list.")
