@@ -6,13 +6,18 @@ import asyncio
 import contextlib
 import itertools
 import os
+import socket
 import tty
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
+from fleet_factory import make_fleet
+from free_ports import free_ports
 from simulated_fleet import SimulatedNode
 from variant_parallelism import wire
-from variant_parallelism.fleet import Fleet
+from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable
+
+T = TypeVar("T")
 
 
 class LoopbackFleet:
@@ -115,3 +120,53 @@ class _Datagrams(asyncio.DatagramProtocol):
         node = self._fleet.nodes.get(self._node_id)
         if node is not None:
             node.receive(data)
+
+
+def run(test: Callable[[], Awaitable[T]]) -> T:
+    """Run a test's coroutine with a limit, so that a hang is a failure."""
+
+    async def limited() -> T:
+        async with asyncio.timeout(60):
+            return await test()
+
+    return asyncio.run(limited())
+
+
+def loopback_fleet(
+    serial: list[str], udp: int, deadline_ms: float = 20_000, **table: object
+) -> Fleet:
+    """Nodes 0.. on the serial URLs, then `udp` nodes on free ports."""
+    nodes = [
+        NodeTable(id=index, variant=f"v{index}", board="mps2-an386", serial=url)
+        for index, url in enumerate(serial)
+    ]
+    listen, *ports = free_ports(socket.SOCK_DGRAM, 1 + udp)
+    for index, port in enumerate(ports, start=len(serial)):
+        endpoint = f"127.0.0.1:{port}"
+        nodes.append(NodeTable(id=index, variant=f"v{index}", board="mps2-an386", udp=endpoint))
+    gateway = GatewayTable(listen=f"127.0.0.1:{listen}")
+    return make_fleet(nodes, gateway=gateway, deadline_ms=deadline_ms, **table)
+
+
+@contextlib.asynccontextmanager
+async def nodes_of(fleet: Fleet, masters: dict[int, int]) -> AsyncIterator[LoopbackFleet]:
+    """The fleet's nodes, running; `masters` are the pty ends of the serial nodes on a pty."""
+    host, port = fleet.table.gateway.listen.split(":")
+    nodes = LoopbackFleet(fleet, (host, int(port)))
+    try:
+        for node in fleet.nodes:
+            if node.id in masters:
+                nodes.start_pty(node.id, masters[node.id])
+            elif node.serial is not None and node.serial.startswith("socket://"):
+                await nodes.start_tcp(node.id, int(node.serial.rpartition(":")[2]))
+            elif node.udp is not None:
+                await nodes.start_udp(node.id, int(node.udp.rpartition(":")[2]))
+        yield nodes
+    finally:
+        nodes.close()
+        await asyncio.sleep(0.01)  # Transports close their sockets in the loop's next turn.
+
+
+def tcp_url() -> str:
+    (port,) = free_ports(socket.SOCK_STREAM, 1)
+    return f"socket://127.0.0.1:{port}"

@@ -86,8 +86,8 @@ class SerialLink:
                 port = open_port(self.url, self._baud)
             except (OSError, ValueError) as error:
                 reason = explain(self.url, error)
-                self._call(self._report_first, reason)
                 self._call(self._sink.on_link_down, self._node_id, reason)
+                self._call(self._report_first, reason)
                 self._stop.wait(retry)
                 retry = min(2 * retry, _LAST_RETRY_S)
                 continue

@@ -1,0 +1,100 @@
+"""What a gateway keeps between its runs, on files and sockets of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from fleet_factory import KEY, make_image
+from loopback_nodes import loopback_fleet, nodes_of, run, tcp_url
+from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway import Gateway
+from variant_parallelism.gateway.state import StateFile, minutes_since_2024
+
+
+def test_the_boot_counter_rises_at_every_start(tmp_path: Path) -> None:
+    async def boots(fleet: Fleet) -> int:
+        async with Gateway(fleet, state_dir=tmp_path):
+            pass
+        return int(json.loads((tmp_path / "simulated.json").read_text())["boot"])
+
+    fleet = loopback_fleet([], udp=1)
+    first = run(lambda: boots(fleet))
+    assert first >= minutes_since_2024() - 1
+    assert run(lambda: boots(fleet)) > first
+
+
+def test_a_lost_state_folder_costs_no_answer_and_the_higher_counter_is_kept(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([tcp_url()], udp=1)
+        async with nodes_of(fleet, {}) as nodes:
+            for node in nodes.nodes.values():
+                node.gateway_boot = minutes_since_2024() + 2000
+                node.replay.accept(node.gateway_boot << 16)
+            async with Gateway(fleet, state_dir=tmp_path) as gateway:
+                await gateway.wait_for_nodes(2, 20)
+                answer = await gateway.classify(make_image(fleet))
+                assert (answer.missing, answer.errors) == ((), {})
+        kept = StateFile.load(tmp_path, "simulated", KEY).boot
+        assert minutes_since_2024() + 2000 < kept < minutes_since_2024() + 5000
+
+    run(test)
+
+
+def test_counters_of_nodes_are_kept_under_their_key_only(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        async with nodes_of(fleet, {}) as nodes, Gateway(fleet, state_dir=tmp_path) as gateway:
+            # So far ahead that the node's next life, which counts from the start, stays behind.
+            nodes.nodes[0].counter += 0x8000
+            await gateway.wait_for_nodes(1, 20)
+            while gateway._core.highest_counters().get(0, 0) & 0xFFFF < 0x8000:
+                nodes.nodes[0].send(nodes.nodes[0].hello())
+                await asyncio.sleep(0.01)
+        kept = StateFile.load(tmp_path, "simulated", KEY)
+        assert kept.highest[0] >> 16 == 1
+        assert StateFile.load(tmp_path, "simulated", bytes(32)).highest == {}
+        assert StateFile.load(tmp_path, "simulated", None).highest == {}
+        assert StateFile.load(tmp_path, "simulated", bytes(32)).boot == kept.boot
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            while gateway.counters.replayed == 0:
+                await asyncio.sleep(0.01)
+            assert await gateway.wait_for_nodes(1, 0.2) == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"boot": -1, "highest": {}, "key": ""}', '{"boot": 1}', "\xff"]
+)
+def test_a_damaged_state_file_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    path = tmp_path / "fleet.json"
+    path.write_text(text, encoding="latin-1")
+    state = StateFile.load(tmp_path, "fleet", None)
+    assert "is not a gateway's state" in caplog.text
+    boot = state.next_boot()
+    state.save()
+    assert StateFile.load(tmp_path, "fleet", None).boot == boot
+
+
+def test_state_that_cannot_be_kept_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        blocked = tmp_path / "file"
+        blocked.write_text("in the way")
+        fleet = loopback_fleet([], udp=1)
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=blocked / "state") as gateway:
+            await gateway.wait_for_nodes(1, 20)
+            assert len((await gateway.classify(make_image(fleet))).votes) == 1
+
+    with caplog.at_level(logging.WARNING):
+        run(test)
+    written = [text for text in caplog.messages if text.startswith("cannot write")]
+    assert len(written) == 1
