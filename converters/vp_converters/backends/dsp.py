@@ -17,7 +17,7 @@ from vp_converters.backends.dsp_layouts import NHWC, Planar16, Rows, Tile16, cho
 from vp_converters.backends.dsp_scaling import Weights, is_linear, records
 from vp_converters.lowering.step import ConstantArray, Program, Step, Value, int8_array
 
-_RUN_BYTES = 2048
+_RUN_BYTES = 1024
 
 
 def apply(program: Program) -> Program:
@@ -136,7 +136,7 @@ def _fully_connected(step: Step, rows: Mapping[int, Rows]) -> Step:
 def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str, int]) -> Step:
     stored = _padded(filter_weights(step))
     depth = stored.shape[1]
-    run = max(4, _RUN_BYTES // (2 * depth) // 4 * 4)
+    run = _run(depth)
     return replace(
         step,
         kernel=kernel,
@@ -155,9 +155,10 @@ def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step | None:
     if _number(step, "groups") != 1:
         return None
     window = _window(step)
-    stored = _padded(filter_weights(step))
-    depth = stored.shape[1]
     line = window["kernel_width"] * window["input_channels"]
+    stored = _padded(_by_words(filter_weights(step), line))
+    run = _run(stored.shape[1])
+    tile_bytes = min(run, window["output_width"]) * stored.shape[1] * 2
     return replace(
         step,
         kernel="dsp_conv_2d",
@@ -166,9 +167,24 @@ def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step | None:
             "filters": _filters(step, rows.get(step.output, NHWC), stored),
             "window": dict(window),
             "input_zero_point": _number(step, "input_zero_point"),
+            "run": run,
+            "tile_bytes": tile_bytes,
         },
-        scratch=8 * depth + 4 * line if line % 4 == 0 else 9 * depth + line,
+        scratch=4 * window["kernel_height"] + tile_bytes + 4 * line,
     )
+
+
+def _run(depth: int) -> int:
+    """Pixels of int16 that are worked on at a time."""
+    return max(4, _RUN_BYTES // (2 * depth) // 4 * 4)
+
+
+def _by_words(weights: Weights, line: int) -> Weights:
+    """The whole groups of four of each line of the window, then the rest of the lines."""
+    lines = weights.reshape(len(weights), -1, line)
+    whole = line // 4 * 4
+    parts = (lines[:, :, :whole], lines[:, :, whole:])
+    return np.hstack([part.reshape(len(weights), -1) for part in parts])
 
 
 def _depthwise(step: Step, rows: Mapping[int, Rows]) -> Step | None:

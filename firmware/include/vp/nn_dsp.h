@@ -69,16 +69,18 @@ typedef struct vp_nn_dsp_conv_1x1_tiled {
 void vp_nn_dsp_conv_1x1_tiled_row(const vp_nn_dsp_conv_1x1_tiled *p, int32_t row,
                                   const vp_nn_rows *input, int8_t *output);
 
-/** CONV_2D with one group, from NHWC. Weights of a filter are [kernel_height][kernel_width][channels],
- * filled up with zeros to `depth`. */
+/** CONV_2D with one group, from NHWC. The weights of a filter are the lines of the window, [kernel_width]
+ * [channels] each: of every line as many groups of four as it has, then what is left of the lines, then
+ * zeros up to `depth`. */
 typedef struct vp_nn_dsp_conv_2d {
     vp_nn_dsp_filters filters;
     vp_nn_window window;
     int32_t input_zero_point;
+    int32_t run;        /**< Pixels that are worked on at a time, a multiple of 4. */
+    int32_t tile_bytes; /**< The smaller of `run` and the output's width, times depth, times 2. */
 } vp_nn_dsp_conv_2d;
 
-/** Scratch: 8 * depth + 4 * kernel_width * input_channels bytes, or, where the product of the latter
- * two is no multiple of 4, 9 * depth + kernel_width * input_channels. */
+/** Scratch: 4 * kernel_height + tile_bytes + 4 * kernel_width * input_channels bytes. */
 void vp_nn_dsp_conv_2d_row(const vp_nn_dsp_conv_2d *p, int32_t row, const vp_nn_rows *input,
                            int8_t *scratch, int8_t *output);
 

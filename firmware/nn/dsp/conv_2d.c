@@ -2,94 +2,96 @@
 
 #include "filters.h"
 
-/* The pixels of one row under a window whose left column is `x`: in the image where they all are
- * there, else put together in `buffer`. */
-static const int8_t *line_at(const vp_nn_dsp_conv_2d *p, const int8_t *image_row, int32_t x,
-                             int8_t *buffer)
+/* One output row at work: the image's rows under the window, NULL outside, and room for four lines of
+ * a window that have to be put together first. */
+typedef struct window_row {
+    const vp_nn_dsp_conv_2d *p;
+    const int8_t **rows;
+    int8_t *lines;
+} window_row;
+
+/* The pixels of one row of the image under a window whose left column is `x`, zero points where there
+ * are none. */
+static void copy_line(const vp_nn_dsp_conv_2d *p, const int8_t *row, int32_t x, int8_t *line)
 {
     const vp_nn_window *w = &p->window;
     const int32_t depth = w->input_channels;
-    if (image_row != NULL && x >= 0 && w->dilation_width == 1 &&
-        x + w->kernel_width <= w->input_width) {
-        return image_row + x * depth;
-    }
-    int8_t *pixel = buffer;
-    for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-        if (image_row != NULL && x >= 0 && x < w->input_width) {
-            memcpy(pixel, image_row + x * depth, (size_t)depth);
-        } else {
-            memset(pixel, p->input_zero_point, (size_t)depth);
+    memset(line, p->input_zero_point, (size_t)(w->kernel_width * depth));
+    if (w->dilation_width == 1) {
+        const int32_t first = x > 0 ? x : 0;
+        const int32_t end = x + w->kernel_width < w->input_width ? x + w->kernel_width : w->input_width;
+        if (first < end) {
+            memcpy(line + (first - x) * depth, row + first * depth, (size_t)((end - first) * depth));
         }
-        pixel += depth;
+        return;
+    }
+    for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+        if (x >= 0 && x < w->input_width) {
+            memcpy(line, row + x * depth, (size_t)depth);
+        }
+        line += depth;
         x += w->dilation_width;
     }
-    return buffer;
 }
 
-/* Lines of whole words go straight into the tile. */
-static void gather_words(const vp_nn_dsp_conv_2d *p, const int8_t *image_row, int32_t x,
-                         int32_t count, int8_t *buffers, int32_t *tile)
+/* What is left of the lines behind their last whole words, `left` bytes each, fills up words of its own
+ * at the end of the tile. */
+static void spread_rest(const int8_t *source, int32_t step, int32_t left, int32_t ky, int32_t count,
+                        int16_t *rest)
 {
-    const vp_nn_window *w = &p->window;
+    for (int32_t i = 0; i < left; i++) {
+        const int32_t place = ky * left + i;
+        const int32_t word = (place >> 2) * 2 + (place & 1);
+        const int8_t *byte = source + i;
+        int16_t *half = rest + word * count * 2 + (place >> 1 & 1);
+        if (count == 4) {
+            half[0] = byte[0];
+            half[2] = byte[step];
+            half[4] = byte[2 * step];
+            half[6] = byte[3 * step];
+            continue;
+        }
+        for (int32_t pixel = 0; pixel < count; pixel++) {
+            *half = *byte;
+            byte += step;
+            half += 2;
+        }
+    }
+}
+
+/* Fills a tile with the windows of `count` pixels; `x` is the left column of the first one's. */
+static void gather(const window_row *r, int32_t x, int32_t count, int32_t *tile)
+{
+    const vp_nn_window *w = &r->p->window;
     const int32_t size = w->kernel_width * w->input_channels;
-    const int8_t *sources[4];
-    for (int32_t i = 0; i < count; i++) {
-        sources[i] = line_at(p, image_row, x + i * w->stride_width, buffers + i * size);
-    }
-    if (count == 4) {
-        vp_nn_dsp_spread_4(sources, size >> 2, tile);
-        return;
-    }
-    for (int32_t i = 0; i < count; i++) {
-        vp_nn_dsp_spread(sources[i], size >> 2, count, tile + i);
-    }
-}
-
-static const int8_t *image_row(const vp_nn_dsp_conv_2d *p, const vp_nn_rows *input, int32_t y)
-{
-    return y >= 0 && y < p->window.input_height ? vp_nn_row(input, y) : NULL;
-}
-
-/* Other lines are strung together first. */
-static void gather_bytes(const vp_nn_dsp_conv_2d *p, const vp_nn_rows *input, int32_t y, int32_t x,
-                         int8_t *patch, int8_t *buffer)
-{
-    const vp_nn_window *w = &p->window;
-    const int32_t size = w->kernel_width * w->input_channels;
+    const int32_t words = size >> 2;
+    const int32_t last = x + (count - 1) * w->stride_width + w->kernel_width;
+    const int is_inside = x >= 0 && last <= w->input_width && w->dilation_width == 1;
+    int16_t *const rest = (int16_t *)(tile + 2 * words * count * w->kernel_height);
     for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        const int8_t *row = image_row(p, input, y + ky * w->dilation_height);
-        const int8_t *line = line_at(p, row, x, buffer);
-        int32_t i = 0;
-        for (; i + 4 <= size; i += 4) {
-            const uint32_t word = vp_nn_dsp_load(line + i);
-            memcpy(patch + i, &word, sizeof word);
+        const int8_t *row = r->rows[ky];
+        const int8_t *source = r->lines;
+        int32_t step = 0;
+        if (row == NULL) {
+            memset(r->lines, r->p->input_zero_point, (size_t)size);
+        } else if (is_inside) {
+            source = row + x * w->input_channels;
+            step = w->stride_width * w->input_channels;
+        } else {
+            step = size;
+            for (int32_t i = 0; i < count; i++) {
+                copy_line(r->p, row, x + i * w->stride_width, r->lines + i * size);
+            }
         }
-        for (; i < size; i++) {
-            patch[i] = line[i];
+        if (count == 4 && words > 0) {
+            vp_nn_dsp_spread_4(source, step, words, tile);
+        } else {
+            for (int32_t i = 0; i < count; i++) {
+                vp_nn_dsp_spread(source + i * step, words, count, tile + i);
+            }
         }
-        patch += size;
-    }
-}
-
-static void gather(const vp_nn_dsp_conv_2d *p, const vp_nn_rows *input, int32_t y, int32_t x,
-                   int32_t count, int8_t *scratch)
-{
-    const vp_nn_window *w = &p->window;
-    const int32_t depth = p->filters.depth;
-    const int32_t size = w->kernel_width * w->input_channels;
-    int32_t *tile = (int32_t *)(void *)scratch;
-    int8_t *const buffer = scratch + 8 * depth;
-    if (size % 4 == 0) {
-        for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-            const int8_t *row = image_row(p, input, y + ky * w->dilation_height);
-            gather_words(p, row, x, count, buffer, tile);
-            tile += count * (size >> 1);
-        }
-        return;
-    }
-    for (int32_t i = 0; i < count; i++) {
-        gather_bytes(p, input, y, x + i * w->stride_width, buffer, buffer + depth);
-        vp_nn_dsp_spread(buffer, depth >> 2, count, tile + i);
+        spread_rest(source + 4 * words, step, size & 3, ky, count, rest);
+        tile += 2 * words * count;
     }
 }
 
@@ -97,13 +99,28 @@ void vp_nn_dsp_conv_2d_row(const vp_nn_dsp_conv_2d *p, int32_t row, const vp_nn_
                            int8_t *scratch, int8_t *output)
 {
     const vp_nn_window *w = &p->window;
-    const int32_t y = row * w->stride_height - w->pad_top;
+    window_row r = {.p = p, .rows = (const int8_t **)(void *)scratch};
+    int32_t *const tiles = (int32_t *)(void *)(r.rows + w->kernel_height);
+    r.lines = (int8_t *)tiles + p->tile_bytes;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        const int32_t y = row * w->stride_height - w->pad_top + ky * w->dilation_height;
+        r.rows[ky] = y >= 0 && y < w->input_height ? vp_nn_row(input, y) : NULL;
+    }
+
     int8_t *target = vp_nn_dsp_begin_row(&p->filters, w->output_width, output);
+    int32_t *tile = tiles;
+    int32_t pixels = 0;
     for (int32_t x = 0; x < w->output_width; x += 4) {
         const int32_t count = w->output_width - x < 4 ? w->output_width - x : 4;
-        gather(p, input, y, x * w->stride_width - w->pad_left, count, scratch);
-        vp_nn_dsp_filter(&p->filters, (const int16_t *)(const void *)scratch, count, target);
-        target += count * p->filters.pixel_step;
+        gather(&r, x * w->stride_width - w->pad_left, count, tile);
+        tile += count * (p->filters.depth >> 1);
+        pixels += count;
+        if (pixels == p->run || x + count == w->output_width) {
+            vp_nn_dsp_filter(&p->filters, (const int16_t *)(const void *)tiles, pixels, target);
+            target += pixels * p->filters.pixel_step;
+            tile = tiles;
+            pixels = 0;
+        }
     }
     vp_nn_dsp_end_row(&p->filters, w->output_width, output);
 }

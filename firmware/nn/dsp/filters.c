@@ -1,6 +1,7 @@
 #include "filters.h"
 
 #include "matmul.h"
+#include "matmul_depth_8.h"
 
 /* Bytes 0 and 2 of a word as two int16. */
 static inline int32_t even(uint32_t word)
@@ -29,31 +30,31 @@ void vp_nn_dsp_spread(const int8_t *source, int32_t words, int32_t pixels, int32
     }
 }
 
-void vp_nn_dsp_spread_4(const int8_t *const sources[4], int32_t words, int32_t *tile)
+/* r0 and r12 pixels 0 and 2, r1 step, r2 words, r3 tile. */
+__attribute__((naked)) void vp_nn_dsp_spread_4(__attribute__((unused)) const int8_t *source,
+                                               __attribute__((unused)) int32_t step,
+                                               __attribute__((unused)) int32_t words,
+                                               __attribute__((unused)) int32_t *tile)
 {
-    const int8_t *s0 = sources[0];
-    const int8_t *s1 = sources[1];
-    const int8_t *s2 = sources[2];
-    const int8_t *s3 = sources[3];
-    for (; words > 0; words--) {
-        const uint32_t w0 = vp_nn_dsp_load(s0);
-        const uint32_t w1 = vp_nn_dsp_load(s1);
-        const uint32_t w2 = vp_nn_dsp_load(s2);
-        const uint32_t w3 = vp_nn_dsp_load(s3);
-        s0 += 4;
-        s1 += 4;
-        s2 += 4;
-        s3 += 4;
-        tile[0] = even(w0);
-        tile[1] = even(w1);
-        tile[2] = even(w2);
-        tile[3] = even(w3);
-        tile[4] = odd(w0);
-        tile[5] = odd(w1);
-        tile[6] = odd(w2);
-        tile[7] = odd(w3);
-        tile += 8;
-    }
+    __asm__("push {r4-r11, lr}\n"
+            "add r12, r0, r1, lsl #1\n"
+            "1:\n"
+            "ldr r9, [r0, r1]\n"
+            "ldr r8, [r0], #4\n"
+            "ldr r11, [r12, r1]\n"
+            "ldr r10, [r12], #4\n"
+            "sxtb16 r4, r8\n"
+            "sxtb16 r5, r9\n"
+            "sxtb16 r6, r10\n"
+            "sxtb16 r7, r11\n"
+            "sxtb16 r8, r8, ror #8\n"
+            "sxtb16 r9, r9, ror #8\n"
+            "sxtb16 r10, r10, ror #8\n"
+            "sxtb16 r11, r11, ror #8\n"
+            "stm r3!, {r4-r11}\n"
+            "subs r2, r2, #1\n"
+            "bne 1b\n"
+            "pop {r4-r11, pc}\n");
 }
 
 static int32_t entry_of(int32_t depth)
@@ -87,7 +88,11 @@ void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t 
         run.end = output + full * p->pixel_step;
         run.last_end = run.end + last;
         run.skip = run.step - full * p->pixel_step;
-        vp_nn_dsp_matmul_4(&run);
+        if (p->depth == 8 && run.mode == VP_NN_DSP_INT16) {
+            vp_nn_dsp_matmul_4_depth_8(&run);
+        } else {
+            vp_nn_dsp_matmul_4(&run);
+        }
     }
     if (tail > 0) {
         run.tiles = tiles + full * p->depth;
@@ -99,26 +104,21 @@ void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t 
     }
 }
 
-static void store_word(int8_t *place, int32_t word)
-{
-    __builtin_memcpy(place, &word, sizeof word);
-}
-
 int8_t *vp_nn_dsp_begin_row(const vp_nn_dsp_filters *p, int32_t width, int8_t *output)
 {
     if (!p->planar) {
         return output;
     }
-    const int32_t pair = (p->zero_point & 0xFFFF) * 0x10001;
+    const uint32_t pair = ((uint32_t)p->zero_point & 0xFFFFu) * 0x10001u;
     const int32_t gap = p->channel_step - 2 * width;
     for (int32_t at = 0; at < 2 * p->lead; at += 4) {
-        store_word(output + at, pair);
+        vp_nn_dsp_store(output + at, pair);
     }
     int8_t *const first = output + 2 * p->lead;
     int8_t *behind = first + 2 * width;
     for (int32_t channel = 0; channel < p->channels; channel++) {
         for (int32_t at = 0; at < gap; at += 4) {
-            store_word(behind + at, pair);
+            vp_nn_dsp_store(behind + at, pair);
         }
         behind += p->channel_step;
     }

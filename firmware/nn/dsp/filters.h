@@ -12,11 +12,17 @@ static inline uint32_t vp_nn_dsp_load(const int8_t *source)
     return word;
 }
 
+/** Four bytes to anywhere. */
+static inline void vp_nn_dsp_store(int8_t *target, uint32_t word)
+{
+    __builtin_memcpy(target, &word, sizeof word);
+}
+
 /** Spreads 4 * words bytes of one pixel over the words of a tile of `pixels` pixels. */
 void vp_nn_dsp_spread(const int8_t *source, int32_t words, int32_t pixels, int32_t *tile);
 
-/** The same for the pixels of a full tile. */
-void vp_nn_dsp_spread_4(const int8_t *const sources[4], int32_t words, int32_t *tile);
+/** The same for the four pixels of a full tile, `step` bytes apart; at least one word. */
+void vp_nn_dsp_spread_4(const int8_t *source, int32_t step, int32_t words, int32_t *tile);
 
 /**
  * Outputs of all channels for `pixels` neighbouring pixels of a row.

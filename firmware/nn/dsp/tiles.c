@@ -12,13 +12,12 @@ static void fill_tiles(const vp_nn_dsp_conv_1x1 *p, const int8_t *pixel, int32_t
     const int32_t left = p->input_channels & 3;
     while (pixels > 0) {
         const int32_t count = pixels < 4 ? pixels : 4;
-        if (count == 4) {
-            const int8_t *const sources[4] = {pixel, pixel + step, pixel + 2 * step,
-                                              pixel + 3 * step};
-            vp_nn_dsp_spread_4(sources, words, tile);
+        const int is_full = count == 4 && words > 0;
+        if (is_full) {
+            vp_nn_dsp_spread_4(pixel, step, words, tile);
         }
         for (int32_t i = 0; i < count; i++) {
-            if (count < 4) {
+            if (!is_full) {
                 vp_nn_dsp_spread(pixel, words, count, tile + i);
             }
             if (left > 0) {
