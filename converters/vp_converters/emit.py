@@ -20,8 +20,7 @@ from vp_converters.schedule import INPUT
 _LINE_WIDTH = 100
 _NAME_WIDTH = 40
 _C_TYPES = {"int8": "int8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t"}
-_STAGE_MASK = 1023
-_MOST_CALLS = 65536 - 1024
+_STAGE_BITS = 10
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
@@ -124,7 +123,7 @@ def _step(name: str, number: int, step: Step, program: Program, plan: Plan) -> _
         else _Source(_address(plan.rows[t].offset), *_kept_rows(program, plan, t))
         for t in step.inputs
     ]
-    if step.reach is None:
+    if step.reach is None and not step.is_joined:
         head, pointers = "run(", [source.address for source in sources]
     else:
         head, pointers = "row(", ["row", *map(str, sources)]
@@ -192,13 +191,10 @@ def _call(head: str, arguments: list[str]) -> str:
 
 def _schedule(plan: Plan) -> ConstantArray:
     """Runs of calls of one step, as vp_model.schedule holds them: the input is stage 0."""
-    entries: list[int] = []
-    for call in plan.schedule.calls:
-        stage = 0 if call.step == INPUT else call.step + 1
-        if entries and entries[-1] & _STAGE_MASK == stage and entries[-1] < _MOST_CALLS:
-            entries[-1] += _STAGE_MASK + 1
-        else:
-            entries.append(stage)
+    entries = [
+        (0 if step == INPUT else step + 1) | (calls - 1) << _STAGE_BITS
+        for step, calls in plan.schedule.runs
+    ]
     return ConstantArray("schedule", np.asarray(entries, dtype=np.uint16))
 
 

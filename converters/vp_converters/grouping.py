@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -11,29 +12,38 @@ from vp_converters.schedule import Life, Puller, Wiring, take_over
 MAX_GROUP = 32
 """Most steps in a group."""
 
+_MOST_WORK = 2**25
+"""Bound of rows times squared size of a group, which is what finding the groups takes."""
+
 _SLACKS = (1.0, 1.03, 1.1)
 
 
 def candidates(program: Program) -> Iterator[list[range]]:
     """Some groupings with a small peak, the most promising first: each cuts the steps so that the
     group which needs the most memory needs little, and the groups are as few as that allows."""
-    costs = group_costs(program)
-    least = _narrowest(costs, len(program.steps))
+    limit = _largest_group(program)
+    costs = group_costs(program, limit)
+    least = _narrowest(costs, len(program.steps), limit)
     seen: list[list[range]] = []
     for slack in _SLACKS:
-        groups = _fewest(costs, len(program.steps), int(least * slack))
+        groups = _fewest(costs, len(program.steps), int(least * slack), limit)
         if groups not in seen:
             seen.append(groups)
             yield groups
 
 
-def group_costs(program: Program) -> dict[range, int]:
-    """Most bytes in use at a time while a group runs, for every group of up to MAX_GROUP steps."""
+def _largest_group(program: Program) -> int:
+    rows = sum(program.calls(step) for step in program.steps)
+    return max(1, min(MAX_GROUP, math.isqrt(_MOST_WORK // max(rows, 1))))
+
+
+def group_costs(program: Program, limit: int = MAX_GROUP) -> dict[range, int]:
+    """Most bytes in use at a time while a group runs, for every group of up to ``limit`` steps."""
     wiring = Wiring(program)
     count = len(program.steps)
     costs: dict[range, int] = {}
     for end in range(1, count + 1):
-        costs |= _Ending(wiring, max(0, end - MAX_GROUP), end).costs()
+        costs |= _Ending(wiring, max(0, end - limit), end).costs()
     return costs
 
 
@@ -107,24 +117,24 @@ def _peak(uses: list[tuple[int, int, int]]) -> int:
     return max(accumulate((size for _, size in changes), initial=0))
 
 
-def _narrowest(costs: dict[range, int], count: int) -> int:
+def _narrowest(costs: dict[range, int], count: int, limit: int) -> int:
     """The least peak of any grouping of steps 0 .. count - 1."""
     best = [0] * (count + 1)
     for end in range(1, count + 1):
-        starts = range(max(0, end - MAX_GROUP), end)
+        starts = range(max(0, end - limit), end)
         best[end] = min(max(best[first], costs[range(first, end)]) for first in starts)
     return best[count]
 
 
-def _fewest(costs: dict[range, int], count: int, limit: int) -> list[range]:
-    """The grouping with the fewest groups among those whose costs are at most ``limit``; of those,
+def _fewest(costs: dict[range, int], count: int, most: int, limit: int) -> list[range]:
+    """The grouping with the fewest groups among those whose costs are at most ``most``; of those,
     the one with the least sum of costs."""
     best: list[tuple[int, int, int]] = [(0, 0, 0)]
     for end in range(1, count + 1):
         options = []
-        for first in range(max(0, end - MAX_GROUP), end):
+        for first in range(max(0, end - limit), end):
             cost = costs[range(first, end)]
-            if cost <= limit and best[first][0] >= 0:
+            if cost <= most and best[first][0] >= 0:
                 options.append((best[first][0] + 1, best[first][1] + cost, first))
         best.append(min(options, default=(-1, 0, 0)))
     groups: list[range] = []

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from vp_converters.errors import ConversionError
 from vp_converters.grouping import candidates
 from vp_converters.lowering.step import Program
-from vp_converters.schedule import Ring, Schedule, make_schedule
+from vp_converters.schedule import MAX_ENTRIES, Ring, Schedule, make_schedule
 
 ALIGNMENT = 8
 
 # Kernels count elements in int32_t.
 MAX_ARENA = 2**31 - 1
+
+MAX_CALLS = 2**20
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,31 @@ def plan_memory(program: Program) -> Plan:
     """The smallest plan over several groupings of the steps, and several orders of placing buffers.
 
     Raises:
-        ConversionError: the arena would be larger than MAX_ARENA.
+        ConversionError: the arena would be larger than MAX_ARENA, or the images are too high.
     """
+    rows = sum(map(program.calls, program.steps))
+    if rows > MAX_CALLS:
+        raise ConversionError(f"{rows} rows to compute in all; at most {MAX_CALLS} are supported")
+    schedules = (make_schedule(program, groups) for groups in candidates(program))
+    short = [schedule for schedule in schedules if len(schedule.runs) <= MAX_ENTRIES]
     plan = min(
-        (place_buffers(program, make_schedule(program, groups)) for groups in candidates(program)),
+        (place_buffers(program, schedule) for schedule in short or [_step_by_step(program)]),
         key=lambda plan: plan.arena_size,
     )
     if plan.arena_size > MAX_ARENA:
         raise ConversionError(f"the activations need {plan.arena_size} bytes")
     return plan
+
+
+def _step_by_step(program: Program) -> Schedule:
+    """A schedule with as few changes from one step to another as there can be."""
+    schedule = make_schedule(program, [range(n, n + 1) for n in range(len(program.steps))])
+    if len(schedule.runs) > MAX_ENTRIES:
+        raise ConversionError(
+            f"a schedule of {len(schedule.runs)} entries; at most {MAX_ENTRIES} are supported: "
+            "the images have too many rows"
+        )
+    return schedule
 
 
 def progress_bytes(program: Program) -> int:

@@ -11,11 +11,18 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 
 from vp_converters.lowering.step import Program, Step
 
 INPUT = -1
 """In the place of a step's number: the caller gives a row of the input."""
+
+MAX_ENTRIES = 2**16 - 1
+"""Most runs of calls that an inference counts (nn/model.c)."""
+
+MAX_RUN = 64
+"""Most calls in a run."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +74,29 @@ class Schedule:
     rings: tuple[Ring, ...]
     spans: Mapping[int, tuple[int, int]]
 
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """(step, number of calls) of the runs of calls of one step, in order."""
+        steps = groupby(call.step for call in self.calls)
+        lengths = ((step, sum(1 for _ in same)) for step, same in steps)
+        return [
+            (step, min(MAX_RUN, length - done))
+            for step, length in lengths
+            for done in range(0, length, MAX_RUN)
+        ]
+
 
 def make_schedule(program: Program, groups: Sequence[range]) -> Schedule:
     """Runs the program's steps group by group.
 
     Args:
         groups: consecutive ranges that together hold the number of every step.
+
+    Raises:
+        ValueError: they do not.
     """
+    if [number for group in groups for number in group] != list(range(len(program.steps))):
+        raise ValueError(f"groups {groups} do not hold each of {len(program.steps)} steps once")
     wiring = Wiring(program)
     puller = Puller(wiring)
     for group in groups:
