@@ -18,6 +18,7 @@ from vp_converters.backends.dsp_scaling import Weights, is_linear, records
 from vp_converters.lowering.step import ConstantArray, Program, Step, Value, int8_array
 
 _RUN_BYTES = 1024
+_LARGE_RUN_BYTES = 4096
 
 
 def apply(program: Program) -> Program:
@@ -147,7 +148,7 @@ def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str,
             "run": run,
             **fields,
         },
-        scratch=min(run, width) * depth * 2,
+        scratch=min(run + 2, width) * depth * 2,
     )
 
 
@@ -158,7 +159,7 @@ def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step | None:
     line = window["kernel_width"] * window["input_channels"]
     stored = _padded(_by_words(filter_weights(step), line))
     run = _run(stored.shape[1])
-    tile_bytes = min(run, window["output_width"]) * stored.shape[1] * 2
+    tile_bytes = min(run + 2, window["output_width"]) * stored.shape[1] * 2
     return replace(
         step,
         kernel="dsp_conv_2d",
@@ -170,13 +171,14 @@ def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step | None:
             "run": run,
             "tile_bytes": tile_bytes,
         },
-        scratch=4 * window["kernel_height"] + tile_bytes + 4 * line,
+        scratch=4 * window["kernel_height"] + tile_bytes + 6 * line,
     )
 
 
 def _run(depth: int) -> int:
-    """Pixels of int16 that are worked on at a time."""
-    return max(4, _RUN_BYTES // (2 * depth) // 4 * 4)
+    """Pixels of int16 that are worked on at a time: each channel is set up once for all of them."""
+    size = 2 * depth
+    return max(_RUN_BYTES // size // 4 * 4, 8 if 8 * size <= _LARGE_RUN_BYTES else 4)
 
 
 def _by_words(weights: Weights, line: int) -> Weights:

@@ -8,7 +8,8 @@
  *  - PLANAR16: [channels][plane] int16, a plane being `lead` columns of padding, the pixels of the
  *    row and padding up to an even number. Padding holds the zero point. Some bytes behind the last
  *    plane may be read and written.
- *  - TILE16: tiles of 4 pixels and a last one of 1 to 3; a tile of P pixels is [depth / 2][P] words of
+ *  - TILE16: tiles of 4 pixels and, where it needs one, a last one of 1 to 3, 5 or 6, as few tiles as
+ *    possible; a tile of P pixels is [depth / 2][P] words of
  *    two int16, depth being the number of channels rounded up to 4. Word w holds the channels w and
  *    w + depth / 2. Channels that do not exist hold anything. 16 bytes more may be written.
  */
@@ -46,13 +47,13 @@ typedef struct vp_nn_dsp_filters {
 typedef struct vp_nn_dsp_conv_1x1 {
     vp_nn_dsp_filters filters;
     int32_t width;          /**< Pixels of an output row. */
-    int32_t run;            /**< Pixels that are worked on at a time, a multiple of 4. */
+    int32_t run;            /**< Pixels at a time, a multiple of 4; at the end up to 2 more. */
     int32_t input_channels; /**< At most `depth`. */
     int32_t row_stride;
     int32_t column_stride;
 } vp_nn_dsp_conv_1x1;
 
-/** Scratch: the smaller of `run` and `width`, times depth, times 2 bytes. */
+/** Scratch: the smaller of `run` + 2 and `width`, times depth, times 2 bytes. */
 void vp_nn_dsp_conv_1x1_row(const vp_nn_dsp_conv_1x1 *p, int32_t row, const vp_nn_rows *input,
                             int8_t *scratch, int8_t *output);
 
@@ -76,11 +77,11 @@ typedef struct vp_nn_dsp_conv_2d {
     vp_nn_dsp_filters filters;
     vp_nn_window window;
     int32_t input_zero_point;
-    int32_t run;        /**< Pixels that are worked on at a time, a multiple of 4. */
-    int32_t tile_bytes; /**< The smaller of `run` and the output's width, times depth, times 2. */
+    int32_t run;        /**< Pixels at a time, a multiple of 4; at the end up to 2 more. */
+    int32_t tile_bytes; /**< The smaller of `run` + 2 and the output's width, times depth, times 2. */
 } vp_nn_dsp_conv_2d;
 
-/** Scratch: 4 * kernel_height + tile_bytes + 4 * kernel_width * input_channels bytes. */
+/** Scratch: 4 * kernel_height + tile_bytes + 6 * kernel_width * input_channels bytes. */
 void vp_nn_dsp_conv_2d_row(const vp_nn_dsp_conv_2d *p, int32_t row, const vp_nn_rows *input,
                            int8_t *scratch, int8_t *output);
 

@@ -2,7 +2,7 @@
 
 #include "filters.h"
 
-/* One output row at work: the image's rows under the window, NULL outside, and room for four lines of
+/* One output row at work: the image's rows under the window, NULL outside, and room for six lines of
  * a window that have to be put together first. */
 typedef struct window_row {
     const vp_nn_dsp_conv_2d *p;
@@ -108,19 +108,19 @@ void vp_nn_dsp_conv_2d_row(const vp_nn_dsp_conv_2d *p, int32_t row, const vp_nn_
     }
 
     int8_t *target = vp_nn_dsp_begin_row(&p->filters, w->output_width, output);
-    int32_t *tile = tiles;
-    int32_t pixels = 0;
-    for (int32_t x = 0; x < w->output_width; x += 4) {
-        const int32_t count = w->output_width - x < 4 ? w->output_width - x : 4;
-        gather(&r, x * w->stride_width - w->pad_left, count, tile);
-        tile += count * (p->filters.depth >> 1);
-        pixels += count;
-        if (pixels == p->run || x + count == w->output_width) {
-            vp_nn_dsp_filter(&p->filters, (const int16_t *)(const void *)tiles, pixels, target);
-            target += pixels * p->filters.pixel_step;
-            tile = tiles;
-            pixels = 0;
+    int32_t x = 0;
+    while (x < w->output_width) {
+        const int32_t pixels = vp_nn_dsp_next_run(w->output_width - x, p->run);
+        int32_t *tile = tiles;
+        for (int32_t left = pixels; left > 0;) {
+            const int32_t count = vp_nn_dsp_next_tile(left);
+            gather(&r, x * w->stride_width - w->pad_left, count, tile);
+            tile += count * (p->filters.depth >> 1);
+            x += count;
+            left -= count;
         }
+        vp_nn_dsp_filter(&p->filters, (const int16_t *)(const void *)tiles, pixels, target);
+        target += pixels * p->filters.pixel_step;
     }
     vp_nn_dsp_end_row(&p->filters, w->output_width, output);
 }

@@ -1,11 +1,12 @@
-#include "vp/nn_dsp.h"
+#include "filters.h"
 
 /* What follows the full tiles of a row; the assembly indexes a table with these numbers. */
 enum {
     TAIL_NONE = 0,
-    TAIL_3 = 1, /* three more pixels */
+    TAIL_4 = 1, /* three more pixels */
     TAIL_2 = 2, /* one or two more */
-    FULL_TILES = 3
+    TAIL_6 = 3, /* five or six more */
+    FULL_TILES = 4
 };
 
 /*
@@ -134,23 +135,35 @@ typedef struct planes {
     "ssat " SUM ", #8, " SUM ", asr #16\n"                                                         \
     "strh " SUM ", [r0, #" PLACE "]\n"
 
-/* lr falls to 0 at the last full tile, to -1 at the tile of three pixels. */
+/* lr falls to 0 at the last full tile, to -1 at a tile of three pixels, to -2 at the first four of a
+ * larger one. */
 #define TILES(ROW, TAIL_ROW)                                                                       \
+    "23:\n"                                                                                        \
+    "ldr r0, [sp, #72]\n"                                                                          \
+    "mov lr, #-1\n"                                                                                \
+    "b 24f\n"                                                                                      \
     "21:\n"                                                                                        \
     "ldr r0, [sp, #72]\n"                                                                          \
     "mov lr, #0\n"                                                                                 \
-    "23:\n"                                                                                        \
+    "24:\n"                                                                                        \
     "ldm sp, {r4-r7}\n" ROWS(ROW)                                                                  \
     "ldrd r8, r9, [sp, #40]\n"                                                                     \
     "ldrd r10, r11, [sp, #48]\n" STORED("r4", "0") STORED("r5", "4") STORED("r6", "8")             \
         STORED("r7", "12")                                                                         \
     "add r0, r0, r11\n"                                                                            \
     "subs lr, lr, #1\n"                                                                            \
-    "bgt 23b\n"                                                                                    \
-    "blt 20f\n"                                                                                    \
+    "bgt 24b\n"                                                                                    \
+    "beq 25f\n"                                                                                    \
+    "cmp lr, #-2\n"                                                                                \
+    "bne 20f\n"                                                                                    \
+    "ldr r0, [sp, #72]\n"                                                                          \
+    "add r0, r0, #16\n"                                                                            \
+    "b 26f\n"                                                                                      \
+    "25:\n"                                                                                        \
     "ldr pc, [sp, #100]\n"                                                                         \
     "22:\n"                                                                                        \
     "ldr r0, [sp, #72]\n"                                                                          \
+    "26:\n"                                                                                        \
     "ldm sp, {r4, r5}\n" ROWS(TAIL_ROW)                                                            \
     "ldrd r8, r9, [sp, #40]\n"                                                                     \
     "ldr r10, [sp, #48]\n" STORED("r4", "0") STORED("r5", "4")
@@ -172,7 +185,7 @@ typedef struct planes {
     "add sp, sp, #104\n"                                                                           \
     "pop {r4-r11, pc}\n"                                                                           \
     ".balign 4\n"                                                                                  \
-    "90: .word 20b - 90b + 1, 21b - 90b + 1, 22b - 90b + 1, 23b - 90b + 1\n"
+    "90: .word 20b - 90b + 1, 21b - 90b + 1, 22b - 90b + 1, 23b - 90b + 1, 24b - 90b + 1\n"
 
 #define KERNEL __attribute__((naked))
 #define UNUSED __attribute__((unused))
@@ -200,11 +213,12 @@ static void fill_padding(const vp_nn_dsp_depthwise_3x3 *p, int8_t *scratch)
 void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
                                  const vp_nn_rows *input, int8_t *scratch, int8_t *output)
 {
+    static const int32_t lasts[] = {TAIL_NONE, TAIL_2, TAIL_2, TAIL_4, TAIL_NONE, TAIL_6, TAIL_6};
     const int32_t half = (p->channels + 3) / 4 * 2;
-    const int32_t tail = p->width & 3;
-    const int32_t full = p->width >> 2;
+    const int32_t tail = vp_nn_dsp_tail(p->width);
+    const int32_t full = (p->width - tail) >> 2;
     const int32_t top = row * p->row_stride - p->pad_top;
-    const int32_t consumed = (full + (tail == 3)) * 8 * p->column_stride;
+    const int32_t consumed = (full + (tail >= 3)) * 8 * p->column_stride;
     planes run = {
         .output = output,
         .tail = output + full * half * 16,
@@ -214,7 +228,7 @@ void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
         .tile_step = half * 16,
         .offset = p->zero_point * 65536 + 32768,
         .tiles = full,
-        .last = tail == 3 ? TAIL_3 : tail > 0 ? TAIL_2 : TAIL_NONE,
+        .last = lasts[tail],
     };
     run.first = full > 0 ? FULL_TILES : run.last;
     for (int32_t ky = 0; ky < 3; ky++) {

@@ -69,8 +69,9 @@ void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t 
                       int8_t *output)
 {
     static void (*const tails[])(const vp_nn_dsp_matmul *) = {
-        vp_nn_dsp_matmul_1, vp_nn_dsp_matmul_2, vp_nn_dsp_matmul_3};
-    const int32_t tail = pixels & 3;
+        vp_nn_dsp_matmul_1, vp_nn_dsp_matmul_2, vp_nn_dsp_matmul_3,
+        vp_nn_dsp_matmul_4, vp_nn_dsp_matmul_5, vp_nn_dsp_matmul_6};
+    const int32_t tail = vp_nn_dsp_tail(pixels);
     const int32_t full = pixels - tail;
     const int32_t last = (p->channels - 1) * p->channel_step;
     vp_nn_dsp_matmul run = {
@@ -83,6 +84,7 @@ void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t 
         .step = p->channel_step,
         .offset = p->zero_point * 65536 + 32768,
         .pixel_step = p->pixel_step,
+        .depth = p->depth,
     };
     if (full > 0) {
         run.end = output + full * p->pixel_step;

@@ -18,6 +18,25 @@ static inline void vp_nn_dsp_store(int8_t *target, uint32_t word)
     __builtin_memcpy(target, &word, sizeof word);
 }
 
+/** Pixels of the tile behind the tiles of 4 that a row of `pixels` begins with: 0, 1 to 3, 5 or 6. */
+static inline int32_t vp_nn_dsp_tail(int32_t pixels)
+{
+    const int32_t left = pixels & 3;
+    return pixels > 4 && (left == 1 || left == 2) ? left + 4 : left;
+}
+
+/** Pixels of the next tile where `left` are to come. */
+static inline int32_t vp_nn_dsp_next_tile(int32_t left)
+{
+    return left > 6 ? 4 : left;
+}
+
+/** Pixels of the next run where `left` are to come: the last run takes up to two more than the others. */
+static inline int32_t vp_nn_dsp_next_run(int32_t left, int32_t run)
+{
+    return left > run + 2 ? run : left;
+}
+
 /** Spreads 4 * words bytes of one pixel over the words of a tile of `pixels` pixels. */
 void vp_nn_dsp_spread(const int8_t *source, int32_t words, int32_t pixels, int32_t *tile);
 
@@ -27,7 +46,7 @@ void vp_nn_dsp_spread_4(const int8_t *source, int32_t step, int32_t words, int32
 /**
  * Outputs of all channels for `pixels` neighbouring pixels of a row.
  *
- * @param tiles  full tiles of 4 pixels and a last one of the rest.
+ * @param tiles  full tiles of 4 pixels and one of vp_nn_dsp_tail(pixels).
  * @param output the first of the pixels, in the first channel.
  */
 void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t pixels,

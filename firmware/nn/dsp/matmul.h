@@ -9,8 +9,7 @@ enum {
     VP_NN_DSP_INT16 = 0,        /**< int16, pixels side by side; exact from the zero point up. */
     VP_NN_DSP_INT8 = 1,         /**< int8, `pixel_step` bytes between pixels; likewise. */
     VP_NN_DSP_INT16_LINEAR = 2, /**< Exact everywhere. */
-    VP_NN_DSP_INT8_LINEAR = 3,
-    VP_NN_DSP_SUMS = 4 /**< int32, pixels side by side, neither scaled nor clamped. */
+    VP_NN_DSP_INT8_LINEAR = 3
 };
 
 /** Where the loop over K begins; the assembly indexes a table with these numbers. */
@@ -42,12 +41,15 @@ typedef struct vp_nn_dsp_matmul {
     int8_t *last_end;      /**< `end` of the last channel. */
     int32_t offset;        /**< (zero point << 16) + 2^15. */
     int32_t pixel_step;
+    int32_t depth; /**< K. */
 } vp_nn_dsp_matmul;
 
 /** Tiles of 4 pixels, one behind the other. */
 void vp_nn_dsp_matmul_4(const vp_nn_dsp_matmul *p);
 
-/** One tile of 3, 2 or 1 pixels. */
+/** One tile of another number of pixels. */
+void vp_nn_dsp_matmul_6(const vp_nn_dsp_matmul *p);
+void vp_nn_dsp_matmul_5(const vp_nn_dsp_matmul *p);
 void vp_nn_dsp_matmul_3(const vp_nn_dsp_matmul *p);
 void vp_nn_dsp_matmul_2(const vp_nn_dsp_matmul *p);
 void vp_nn_dsp_matmul_1(const vp_nn_dsp_matmul *p);

@@ -11,7 +11,7 @@ static void fill_tiles(const vp_nn_dsp_conv_1x1 *p, const int8_t *pixel, int32_t
     const int32_t words = p->input_channels >> 2;
     const int32_t left = p->input_channels & 3;
     while (pixels > 0) {
-        const int32_t count = pixels < 4 ? pixels : 4;
+        const int32_t count = vp_nn_dsp_next_tile(pixels);
         const int is_full = count == 4 && words > 0;
         if (is_full) {
             vp_nn_dsp_spread_4(pixel, step, words, tile);
@@ -38,12 +38,14 @@ void vp_nn_dsp_convolve_pixels(const vp_nn_dsp_conv_1x1 *p, const int8_t *source
     const vp_nn_dsp_filters *filters = &p->filters;
     int32_t *const tiles = (int32_t *)(void *)scratch;
     int8_t *target = vp_nn_dsp_begin_row(filters, p->width, output);
-    for (int32_t x = 0; x < p->width; x += p->run) {
-        const int32_t pixels = p->width - x < p->run ? p->width - x : p->run;
+    int32_t left = p->width;
+    while (left > 0) {
+        const int32_t pixels = vp_nn_dsp_next_run(left, p->run);
         fill_tiles(p, source, pixels, tiles);
         vp_nn_dsp_filter(filters, (const int16_t *)(const void *)tiles, pixels, target);
         source += pixels * p->column_stride * p->input_channels;
         target += pixels * filters->pixel_step;
+        left -= pixels;
     }
     vp_nn_dsp_end_row(filters, p->width, output);
 }
