@@ -45,11 +45,8 @@ def test_a_model_on_every_board(board: str, emulated: None) -> None:
     assert result.footprint.constants >= model.weight_bytes
     assert 500 < result.footprint.code < 60_000
     assert 50 < result.stack_bytes < 4096
-
-
-def test_counts_are_the_same_in_every_run(emulated: None) -> None:
-    first, second = (bench_model(DIGITS, "mps2-an386", "portable", inputs=2) for _ in range(2))
-    assert first == second
+    if board == "mps2-an386":
+        assert bench_model(DIGITS, board, inputs=12) == result
 
 
 @pytest.fixture
@@ -116,9 +113,15 @@ def test_several_models_are_a_list(emulated: None) -> None:
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0
     assert [one["model"] for one in json.loads(result.stdout)] == ["d8", "d8"]
-    table = CliRunner().invoke(app, arguments[:2] + arguments[3:])
-    assert table.exit_code == 0
-    assert "mismatches" in table.stdout
+
+
+def test_the_table(emulated: None) -> None:
+    result = CliRunner().invoke(app, ["bench", str(DIGITS), "--inputs", "1"])
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert lines["mismatches"].split() == ["mismatches", "0"]
+    assert "before the softmax and output" in lines["inputs"]
+    assert "softmax" in lines["14"]
 
 
 @pytest.mark.parametrize(
