@@ -24,36 +24,53 @@ static uint8_t refusal(const vp_node *node, const vp_input *chunk)
     return 0;
 }
 
-/* Replaces what the buffer holds. An input that is being worked on, or whose turn it is, is not
- * replaced: the inference goes on at once until it needs the buffer no more. */
+static void set_geometry(vp_node *node, const vp_input *chunk)
+{
+    const vp_node_variant *variant = node->config.variant;
+    node->input.geometry = (vp_resize){
+        .source_height = chunk->height,
+        .source_width = chunk->width,
+        .crop_height = (uint16_t)variant->model->input.dims[1],
+        .crop_width = (uint16_t)variant->model->input.dims[2],
+        .margin = variant->margin,
+        .crop_top = variant->crop_top,
+        .crop_left = variant->crop_left,
+        .channels = chunk->channels,
+    };
+}
+
+/* Replaces what the buffer holds. A complete input that is being worked on, or whose turn it is, is not
+ * replaced: the inference goes on at once until it needs the buffer no more. One that is not complete is
+ * given up, and the inference on it. */
 static void begin_input(vp_node *node, enum vp_node_link link, const vp_input *chunk)
 {
     vp_node_input *input = &node->input;
-    while (node->work.phase == WORK_INPUT ||
-           (node->work.phase == WORK_NONE && input->state == INPUT_COMPLETE)) {
+    while (input->state == INPUT_COMPLETE && node->work.phase != WORK_INFER) {
         (void)vp_node_work_piece(node);
     }
     if (input->state != INPUT_NONE) {
         vp_node_send_error(node, input->link, input->request, VP_ERROR_SUPERSEDED);
     }
+    if (node->work.phase == WORK_INPUT) {
+        node->work.phase = WORK_NONE;
+    }
     memset(input, 0, sizeof(*input));
     input->state = INPUT_RECEIVING;
     input->request = chunk->request;
     input->k = chunk->k;
-    input->height = chunk->height;
-    input->width = chunk->width;
-    input->channels = chunk->channels;
     input->link = link;
     input->size = (uint32_t)chunk->height * chunk->width * chunk->channels;
     input->chunks = VP_NODE_CHUNKS(input->size);
+    set_geometry(node, chunk);
     memset(node->config.chunk_map, 0, VP_NODE_CHUNK_MAP_SIZE(input->size));
 }
 
 /* @return 0 if the chunk contradicts what the request is known to be. */
 static int fits_input(const vp_node_input *input, const vp_input *chunk)
 {
-    if (chunk->height != input->height || chunk->width != input->width ||
-        chunk->channels != input->channels || chunk->k != input->k) {
+    const vp_resize *geometry = &input->geometry;
+    if (chunk->height != geometry->source_height || chunk->width != geometry->source_width ||
+        chunk->channels != geometry->channels || chunk->k != input->k) {
         return 0;
     }
     if (chunk->data_size == 0u) {
@@ -78,17 +95,20 @@ static void store(vp_node *node, const vp_input *chunk)
            chunk->data_size);
     *map = (uint8_t)(*map | 1u << chunk->chunk % 8u);
     input->received++;
+    while (input->prefix < input->chunks && vp_node_chunk_here(node, input->prefix)) {
+        input->prefix++;
+    }
     if (input->received == input->chunks) {
         input->state = INPUT_COMPLETE;
         input->complete_us = vp_node_now(node);
     }
 }
 
-/* A chunk of a request that is neither new nor being received: it can only ask for a report. */
+/* A chunk of a request that is neither new nor in the buffer: it can only ask for a report. */
 static void report_past(vp_node *node, enum vp_node_link link, uint16_t request)
 {
     const vp_node_answer *answer = vp_node_find_answer(node, request);
-    if (node->work.phase != WORK_NONE && request == node->work.request) {
+    if (node->work.phase == WORK_INFER && request == node->work.request) {
         node->work.link = link;
         vp_node_send_sack(node, link, request, node->work.chunks);
     } else if (answer != NULL) {
@@ -110,7 +130,6 @@ void vp_node_take_chunk(vp_node *node, enum vp_node_link link, const vp_input *c
     vp_node_input *input = &node->input;
     const int report = (chunk->flags & VP_INPUT_REPORT) != 0;
     const int newer = !node->has_latest || is_newer(chunk->request, node->latest);
-    const int working = node->work.phase != WORK_NONE && chunk->request == node->work.request;
 
     if (newer) {
         const uint8_t code = refusal(node, chunk);
@@ -121,7 +140,7 @@ void vp_node_take_chunk(vp_node *node, enum vp_node_link link, const vp_input *c
             return;
         }
         begin_input(node, link, chunk);
-    } else if (working || input->state == INPUT_NONE || chunk->request != input->request) {
+    } else if (input->state == INPUT_NONE || chunk->request != input->request) {
         if (report) {
             report_past(node, link, chunk->request);
         }

@@ -9,7 +9,8 @@
 
 enum vp_node_input_state { INPUT_NONE = 0, INPUT_RECEIVING, INPUT_COMPLETE };
 
-/* WORK_INPUT: the model still wants rows of the input. */
+/* WORK_INPUT: on the input in the buffer, which may still be coming. WORK_INFER: on an input that is
+ * complete and of which the model wants nothing more; the buffer is free for the next one. */
 enum vp_node_work_phase { WORK_NONE = 0, WORK_INPUT, WORK_INFER };
 
 uint64_t vp_node_now(const vp_node *node);

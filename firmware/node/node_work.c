@@ -3,52 +3,80 @@
 
 #define QUARTER_MS_US 250u
 
-static void begin_work(vp_node *node)
+/* Whether all that row `row` of the model's input is made of is here. */
+static int row_here(const vp_node_input *input, uint32_t row)
 {
-    const vp_node_variant *variant = node->config.variant;
+    if (input->state != INPUT_RECEIVING) {
+        return input->state == INPUT_COMPLETE;
+    }
+    const vp_resize *geometry = &input->geometry;
+    const uint32_t row_size = (uint32_t)geometry->source_width * geometry->channels;
+    return vp_resize_reach(geometry, row) * row_size <= input->prefix * VP_WIRE_CHUNK_SIZE;
+}
+
+/* Whether there is something to do before another chunk comes. */
+static int can_work(const vp_node *node)
+{
+    const vp_model *model = node->config.variant->model;
+    if (node->work.phase == WORK_INFER) {
+        return 1;
+    }
+    if (node->work.phase == WORK_NONE) {
+        return row_here(&node->input, 0);
+    }
+    if (vp_model_row_wanted(model, node->config.arena) != NULL) {
+        return row_here(&node->input, vp_model_row_number(model, node->config.arena));
+    }
+    return node->input.state == INPUT_COMPLETE || !vp_model_done(model, node->config.arena);
+}
+
+/* @return 0, or negative if the runtime refuses. */
+static int begin_work(vp_node *node)
+{
     const vp_node_input *input = &node->input;
     node->work = (vp_node_work){
         .phase = WORK_INPUT,
         .k = input->k,
         .request = input->request,
-        .link = input->link,
         .chunks = input->chunks,
-        .complete_us = input->complete_us,
-        .geometry =
-            {
-                .source_height = input->height,
-                .source_width = input->width,
-                .crop_height = (uint16_t)variant->model->input.dims[1],
-                .crop_width = (uint16_t)variant->model->input.dims[2],
-                .margin = variant->margin,
-                .crop_top = variant->crop_top,
-                .crop_left = variant->crop_left,
-                .channels = input->channels,
-            },
     };
+    return vp_model_begin(node->config.variant->model, node->config.arena);
 }
 
 static void release_input(vp_node *node)
 {
     if (node->work.phase == WORK_INPUT) {
         node->work.phase = WORK_INFER;
+        node->work.link = node->input.link;
+        node->work.complete_us = node->input.complete_us;
         node->input.state = INPUT_NONE;
     }
 }
 
-/* The row of the model's input that is wanted, resized into its place. */
-static void give_row(vp_node *node, int8_t *row)
+/* Runs a step, or resizes the row of the model's input that is wanted into its place.
+ * @return 0, or negative if the runtime failed. */
+static int infer_piece(vp_node *node)
 {
     const vp_node_config *config = &node->config;
     const vp_model *model = config->variant->model;
-    const uint32_t number = vp_model_row_number(model, config->arena);
-
-    /* It cannot fail: the model's side was checked at the start, the image's when it arrived. */
-    (void)vp_resize_rows(&node->work.geometry, config->input, config->variant->lut, number, 1, row);
-    vp_model_row_given(model, config->arena);
-    if (number + 1u == node->work.geometry.crop_height) {
-        release_input(node);
+    int8_t *row = vp_model_row_wanted(model, config->arena);
+    if (row == NULL) {
+        const int ran = vp_model_step(model, config->arena);
+        return ran < 0 ? ran : 0;
     }
+    /* It cannot fail: the model's side was checked at the start, the image's when it arrived. */
+    (void)vp_resize_rows(&node->input.geometry, config->input, config->variant->lut,
+                         vp_model_row_number(model, config->arena), 1, row);
+    vp_model_row_given(model, config->arena);
+    return 0;
+}
+
+/* Whether the model will want no more rows. It may be done before the last one, or without it. */
+static int has_all_rows(const vp_node *node)
+{
+    const vp_model *model = node->config.variant->model;
+    return vp_model_done(model, node->config.arena) ||
+           vp_model_row_number(model, node->config.arena) == model->input.dims[1];
 }
 
 static void answer(vp_node *node)
@@ -70,19 +98,6 @@ static void answer(vp_node *node)
     vp_node_answer_prediction(node, node->work.link, &prediction, node->work.chunks);
 }
 
-/* @return 0, or negative if the runtime failed. */
-static int infer_piece(vp_node *node)
-{
-    const vp_model *model = node->config.variant->model;
-    int8_t *row = vp_model_row_wanted(model, node->config.arena);
-    if (row != NULL) {
-        give_row(node, row);
-        return 0;
-    }
-    const int ran = vp_model_step(model, node->config.arena);
-    return ran < 0 ? ran : 0;
-}
-
 static void fail(vp_node *node)
 {
     release_input(node);
@@ -90,22 +105,30 @@ static void fail(vp_node *node)
     vp_node_refuse(node, node->work.link, node->work.request, VP_ERROR_MODEL);
 }
 
-int vp_node_work_piece(vp_node *node)
+static void work(vp_node *node)
 {
-    const vp_model *model = node->config.variant->model;
-    int err = 0;
-    if (node->work.phase == WORK_NONE && node->input.state == INPUT_COMPLETE) {
-        begin_work(node);
-        err = vp_model_begin(model, node->config.arena);
-    }
-    if (node->work.phase != WORK_NONE && err == 0) {
+    int err = node->work.phase == WORK_NONE ? begin_work(node) : 0;
+    if (!err) {
         err = infer_piece(node);
     }
     if (err) {
         fail(node);
-    } else if (node->work.phase != WORK_NONE && vp_model_done(model, node->config.arena)) {
+        return;
+    }
+    /* Even if the rows that count are here, there is no answer to an input that is not complete. */
+    if (node->input.state == INPUT_COMPLETE && has_all_rows(node)) {
         release_input(node);
+    }
+    if (node->work.phase == WORK_INFER &&
+        vp_model_done(node->config.variant->model, node->config.arena)) {
         answer(node);
     }
-    return node->work.phase != WORK_NONE || node->input.state == INPUT_COMPLETE;
+}
+
+int vp_node_work_piece(vp_node *node)
+{
+    if (can_work(node)) {
+        work(node);
+    }
+    return can_work(node);
 }

@@ -1,6 +1,6 @@
 /**
  * @file node_bench.h
- * A node with a model of three steps, a clock that the test turns, a list of what the node sent, and
+ * A node with a model of two steps, a clock that the test turns, a list of what the node sent, and
  * a gateway's hand to seal messages for it. Included by the tests of firmware/node.
  */
 #ifndef VP_TESTS_NODE_BENCH_H
@@ -42,22 +42,30 @@ typedef struct bench {
     uint8_t chunk_map[VP_NODE_CHUNK_MAP_SIZE(CAPACITY)];
 } bench;
 
-/* The model: class c scores what pixel c holds after the resize, minus 1. */
+/* The model: class c scores what pixel 3 c holds after the resize, minus 1. It keeps two rows of its
+ * input: stage 1 copies a row, stage 2 makes the scores. */
 static inline void model_run(uint32_t stage, int32_t row, vp_arena_t *arena)
 {
     int8_t *bytes = (int8_t *)arena;
-    (void)row;
+    if (stage == 1u) {
+        memcpy(bytes + 48 + (size_t)row * SIDE, bytes + 32 + (size_t)row % 2u * SIDE, SIDE);
+        return;
+    }
     for (uint32_t c = 0; c < CLASSES; c++) {
-        if (stage == 1u) {
-            bytes[48u + c] = bytes[32u + c];
-        } else if (stage == 2u) {
-            bytes[64u + c] = (int8_t)(bytes[48u + c] - 1);
-        }
+        bytes[64u + c] = (int8_t)(bytes[48u + 3u * c] - 1);
     }
 }
 
-/* The four rows of the input, then stages 1 and 2 once each. */
-static const uint16_t model_schedule[] = {3u << VP_MODEL_STAGE_BITS | VP_MODEL_INPUT, 1, 2};
+static const uint16_t model_schedule[] = {1u << VP_MODEL_STAGE_BITS | VP_MODEL_INPUT,
+                                          1,
+                                          VP_MODEL_INPUT,
+                                          1,
+                                          VP_MODEL_INPUT,
+                                          1u << VP_MODEL_STAGE_BITS | 1u,
+                                          2};
+
+/* Polls from the first row of an input to the answer. */
+#define MODEL_POLLS (2 * (int)SIDE + 1)
 
 static const vp_model model = {
     .name = "bench",
@@ -65,9 +73,9 @@ static const vp_model model = {
     .arena_size = 80,
     .stage_count = 3,
     .input_row_size = SIDE,
-    .input_ring = SIDE,
+    .input_ring = 2,
     .schedule = model_schedule,
-    .schedule_size = 3,
+    .schedule_size = sizeof(model_schedule) / sizeof(model_schedule[0]),
     .input = {.offset = 32, .size = 16, .dims = {1, SIDE, SIDE, 1}, .dim_count = 4},
     .output = {.offset = 64, .size = CLASSES, .dims = {1, CLASSES, 1, 1}, .dim_count = 2},
     .run = model_run,
@@ -110,7 +118,7 @@ static inline void bench_start(bench *b, int authenticated)
 {
     memset(b, 0, sizeof(*b));
     for (int i = 0; i < 256; i++) {
-        lut[i] = (int8_t)(i - 128);
+        lut[i] = (int8_t)(i > 0 ? i - 128 : -127); /* The model takes 1 off. */
     }
     b->identity = (vp_provision){.fleet = FLEET, .node = NODE, .hello_ms = 1000};
     b->identity.authenticated = (uint8_t)authenticated;
@@ -254,9 +262,10 @@ static inline sent_message take(bench *b)
     return first;
 }
 
-/* The next message is the right PREDICTION, by a resize and a selection of the test's own. */
+/* The next message is the right PREDICTION, by a resize of the whole and a selection of the test's own. */
 static inline void expect_prediction(bench *b, const image *im)
 {
+    const vp_node_variant *shown = b->node.config.variant;
     const sent_message sent = take(b);
     vp_prediction prediction;
     uint8_t source[CAPACITY];
@@ -270,16 +279,18 @@ static inline void expect_prediction(bench *b, const image *im)
     for (uint32_t at = 0; at < (uint32_t)im->height * im->width; at++) {
         source[at] = image_byte(im->request, at);
     }
-    const vp_resize geometry = {im->height, im->width, SIDE, SIDE, 0, 0, 0, 1};
+    const vp_resize geometry = {im->height,     im->width,       SIDE,             SIDE,
+                                shown->margin, shown->crop_top, shown->crop_left, 1};
     CHECK(vp_resize_rows(&geometry, source, lut, 0, SIDE, resized) == 0);
     for (unsigned i = 0; i < prediction.k; i++) {
         unsigned better = 0;
         const uint16_t index = prediction.entries[i].index;
         for (unsigned c = 0; c < CLASSES; c++) {
-            better += resized[c] > resized[index] || (resized[c] == resized[index] && c < index);
+            better += resized[3u * c] > resized[3u * index] ||
+                      (resized[3u * c] == resized[3u * index] && c < index);
         }
         CHECK(better == i);
-        CHECK(prediction.entries[i].score == resized[index] - 1);
+        CHECK(prediction.entries[i].score == resized[3u * index] - 1);
     }
 }
 

@@ -73,7 +73,7 @@ static void test_one_step_a_poll(void)
         turns++;
         CHECK(vp_node_poll(&b.node) == (b.sent_count == 0));
     }
-    CHECK(turns == SIDE + 2);
+    CHECK(turns == MODEL_POLLS);
     CHECK(b.sent[0].payload[2] == 4u * (unsigned)turns && b.sent[0].payload[3] == 0u);
     expect_prediction(&b, &small);
 }
@@ -143,7 +143,7 @@ static void test_receives_while_it_infers(void)
 static void test_receives_before_all_rows_are_used(void)
 {
     const image second = {.request = 2, .height = 30, .width = 31, .k = 3};
-    for (unsigned polls = 0; polls < SIDE; polls++) {
+    for (unsigned polls = 0; polls < (unsigned)MODEL_POLLS; polls++) {
         bench b;
         bench_start(&b, 1);
         send_image(&b, &large);

@@ -2,6 +2,9 @@
  * @file vp/node.h
  * A node's state machine: receive an input, resize, infer, select the top k, answer.
  *
+ * The inference begins as soon as the first rows of the input are here, and goes on as rows come. It
+ * takes each row of the model's input from the received ones when the model wants it.
+ *
  * Knows nothing of the hardware. The caller hands in whole messages (vp_node_receive), calls
  * vp_node_poll in its main loop, and sends what the node gives to port.send. All memory is the
  * caller's; nothing here may be called from an interrupt.
@@ -92,32 +95,31 @@ typedef struct vp_node_config {
     const char *board;             /**< Name; HELLO carries its first 16 characters. */
 } vp_node_config;
 
-/** The input that is being received, or that is complete and waits for its turn. */
+/** The input in the buffer: it is being received, or is complete and waits for its turn, or is being
+ *  worked on, even while it is being received. */
 typedef struct vp_node_input {
     uint8_t state;                 /**< enum in node_state.h. */
     uint8_t k;
-    uint8_t channels;
     uint8_t reports;               /**< SACKs sent since the last chunk came. */
     uint16_t request;
-    uint16_t height;
-    uint16_t width;
     enum vp_node_link link;
     uint32_t size;                 /**< Bytes of the whole input. */
     uint32_t chunks;               /**< Chunks of the whole input. */
     uint32_t received;             /**< Chunks that are here. */
+    uint32_t prefix;               /**< Chunks that are here from the first to the first gap. */
     uint64_t heard_us;             /**< When its link was last heard, or the last SACK went. */
     uint64_t complete_us;
+    vp_resize geometry;
 } vp_node_input;
 
-/** The input that is being worked on. */
+/** The inference under way. */
 typedef struct vp_node_work {
     uint8_t phase;                 /**< enum in node_state.h. */
     uint8_t k;
     uint16_t request;
-    enum vp_node_link link;
+    enum vp_node_link link;        /**< Taken from the input when the buffer is released, */
+    uint64_t complete_us;          /**< as this is. */
     uint32_t chunks;
-    uint64_t complete_us;
-    vp_resize geometry;
 } vp_node_work;
 
 /** An answer that was sent, kept in case it was lost: a PREDICTION or an ERROR. */
