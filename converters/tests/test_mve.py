@@ -31,12 +31,20 @@ DEPTHWISE = [
     (11, 12, 32, (3, 3), 1, 2, "SAME"),
     (10, 14, 16, (1, 3), 3, 1, "VALID"),
 ]
-# (height, width, channels, filters, kernel, stride, padding) of convolutions.
-CONVOLUTIONS = [
-    (11, 13, 3, 9, (3, 3), 2, "SAME"),
+# (height, width, channels, filters, kernel, stride, padding) of convolutions; of those whose pixels
+# share the columns that they load.
+OVERLAPPING = [
     (6, 7, 16, 16, (3, 3), 1, "SAME"),
+    (5, 9, 32, 6, (3, 3), 1, "VALID"),
+    (3, 5, 4, 4, (4, 3), 1, "SAME"),
+    (4, 3, 16, 2, (1, 3), 1, "SAME"),
+]
+CONVOLUTIONS = [
+    *OVERLAPPING,
+    (11, 13, 3, 9, (3, 3), 2, "SAME"),
     (5, 9, 17, 6, (3, 2), 1, "SAME"),
     (5, 6, 32, 7, (3, 3), 1, "SAME"),
+    (4, 2, 16, 8, (3, 3), 1, "SAME"),
     (8, 5, 64, 10, (3, 3), 2, "SAME"),
     (12, 6, 1, 8, (10, 4), 2, "SAME"),
     (5, 5, 20, 2, (5, 5), 1, "VALID"),
@@ -150,7 +158,8 @@ def _layers(folder: Path, rounds: int) -> Iterator[tuple[Path, str]]:
                 yield _pointwise(rng, depth, activation, path), "mve_conv_1x1"
             for index, spec in enumerate(CONVOLUTIONS):
                 path = folder / f"convolution_{index}_{place}"
-                yield _convolution(rng, spec, activation, path), "mve_conv_2d"
+                kernel = "mve_conv_2d_3_columns" if spec in OVERLAPPING else "mve_conv_2d"
+                yield _convolution(rng, spec, activation, path), kernel
             for index, spec in enumerate(DEPTHWISE):
                 path = folder / f"depthwise_{index}_{place}"
                 yield _depthwise(rng, spec, activation, path), "mve_depthwise_conv_2d"

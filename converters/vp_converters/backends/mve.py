@@ -23,6 +23,7 @@ from vp_converters.lowering.step import (
 
 _MAX_CHANNELS = 2**14
 _SLACK = 16
+_VECTOR = 16
 _TILE = 4
 _STRIP_COLUMN = 64
 _STRIP_KERNEL = 4
@@ -96,18 +97,28 @@ def _conv_2d(step: Step) -> Step | None:
     depth, channels = _number(window, "input_channels"), _number(window, "output_channels")
     columns = (_number(window, "output_width") - 1) * _number(window, "stride_width") + width
     weights = _array(step.parameters, "weights").reshape(channels, height, width, depth)
+    turned = weights.transpose(0, 2, 1, 3)
+    overlaps = (
+        width == 3
+        and window["stride_width"] == 1
+        and _number(window, "output_width") >= 3
+        and channels % 2 == 0
+        and height * depth % _VECTOR == 0
+    )
+    if overlaps:
+        turned = turned.reshape(channels // 2, 2, width, -1, _VECTOR).transpose(0, 3, 1, 2, 4)
     return replace(
         step,
-        kernel="mve_conv_2d",
-        type="",
+        kernel="mve_conv_2d_3_columns" if overlaps else "mve_conv_2d",
+        type="mve_conv_2d",
         parameters={
             "window": window,
             "input_zero_point": step.parameters["input_zero_point"],
             "columns": columns,
-            "weights": _matrix(weights.transpose(0, 2, 1, 3)),
+            "weights": _matrix(turned),
             "output": output,
         },
-        scratch=columns * height * depth + _SLACK,
+        scratch=columns * height * depth,
     )
 
 

@@ -63,9 +63,15 @@ typedef struct vp_nn_mve_conv_2d {
     vp_nn_mve_output output;
 } vp_nn_mve_conv_2d;
 
-/** Scratch: columns * kernel_height * input_channels + 16 bytes. */
+/** Scratch: columns * kernel_height * input_channels bytes. */
 void vp_nn_mve_conv_2d_row(const vp_nn_mve_conv_2d *p, int32_t row, const vp_nn_rows *input,
                            int8_t *scratch, int8_t *output);
+
+/** The same for a kernel_width of 3, a stride_width of 1, an output_width of at least 3, an even number of
+ * output channels, and kernel_height * input_channels a multiple of 16. Weights, with input pixels of one
+ * column in vectors of 16: [output_channels / 2][vectors][2][kernel_width][16]. */
+void vp_nn_mve_conv_2d_3_columns_row(const vp_nn_mve_conv_2d *p, int32_t row,
+                                     const vp_nn_rows *input, int8_t *scratch, int8_t *output);
 
 /** DEPTHWISE_CONV_2D with a multiplier of 1, an even number of channels, and a kernel of at most 4x4.
  * Weights [channels][kernel_width][kernel_height], a zero byte behind those of each channel. */
