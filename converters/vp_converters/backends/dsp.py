@@ -40,6 +40,9 @@ def apply(program: Program) -> Program:
 def _is_proven(step: Step) -> bool:
     if step.kernel not in _BUILDERS:
         return False
+    if step.kernel == "conv_2d":
+        if step.parameters["groups"] != 1 or _window(step)["dilation_width"] != 1:
+            return False
     weights = filter_weights(step)
     return records(_output(step), weights, weights) is not None
 
@@ -152,9 +155,7 @@ def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str,
     )
 
 
-def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step | None:
-    if _number(step, "groups") != 1:
-        return None
+def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step:
     window = _window(step)
     line = window["kernel_width"] * window["input_channels"]
     stored = _padded(_by_words(filter_weights(step), line))
@@ -171,7 +172,10 @@ def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step | None:
             "run": run,
             "tile_bytes": tile_bytes,
         },
-        scratch=4 * window["kernel_height"] + tile_bytes + 6 * line,
+        scratch=4 * window["kernel_height"]
+        + tile_bytes
+        + 5 * window["stride_width"] * window["input_channels"]
+        + line,
     )
 
 

@@ -110,7 +110,6 @@ class _Chooser:
         return (
             self._proven[number]
             and step.kernel in ("conv_1x1", "conv_2d")
-            and step.parameters.get("groups", 1) == 1
             and not is_clamped(_output(step))
         )
 

@@ -70,7 +70,7 @@ typedef struct vp_nn_dsp_conv_1x1_tiled {
 void vp_nn_dsp_conv_1x1_tiled_row(const vp_nn_dsp_conv_1x1_tiled *p, int32_t row,
                                   const vp_nn_rows *input, int8_t *output);
 
-/** CONV_2D with one group, from NHWC. The weights of a filter are the lines of the window, [kernel_width]
+/** CONV_2D with one group and no dilation of columns, from NHWC. The weights of a filter are the lines of the window, [kernel_width]
  * [channels] each: of every line as many groups of four as it has, then what is left of the lines, then
  * zeros up to `depth`. */
 typedef struct vp_nn_dsp_conv_2d {
@@ -81,7 +81,8 @@ typedef struct vp_nn_dsp_conv_2d {
     int32_t tile_bytes; /**< The smaller of `run` + 2 and the output's width, times depth, times 2. */
 } vp_nn_dsp_conv_2d;
 
-/** Scratch: 4 * kernel_height + tile_bytes + 6 * kernel_width * input_channels bytes. */
+/** Scratch: 4 * kernel_height + tile_bytes + (5 * stride_width + kernel_width) * input_channels
+ * bytes. */
 void vp_nn_dsp_conv_2d_row(const vp_nn_dsp_conv_2d *p, int32_t row, const vp_nn_rows *input,
                            int8_t *scratch, int8_t *output);
 

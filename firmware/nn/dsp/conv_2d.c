@@ -2,36 +2,29 @@
 
 #include "filters.h"
 
-/* One output row at work: the image's rows under the window, NULL outside, and room for six lines of
- * a window that have to be put together first. */
+/* One output row at work: the image's rows under the window, NULL outside, and room for what a tile
+ * sees of one row, where that has to be put together first. */
 typedef struct window_row {
     const vp_nn_dsp_conv_2d *p;
     const int8_t **rows;
-    int8_t *lines;
+    int8_t *line;
 } window_row;
 
-/* The pixels of one row of the image under a window whose left column is `x`, zero points where there
- * are none. */
-static void copy_line(const vp_nn_dsp_conv_2d *p, const int8_t *row, int32_t x, int8_t *line)
+/* `width` pixels of a row of the image from column `x` on; those outside it are zero points. */
+static const int8_t *columns(const window_row *r, const int8_t *row, int32_t x, int32_t width)
 {
-    const vp_nn_window *w = &p->window;
+    const vp_nn_window *w = &r->p->window;
     const int32_t depth = w->input_channels;
-    memset(line, p->input_zero_point, (size_t)(w->kernel_width * depth));
-    if (w->dilation_width == 1) {
-        const int32_t first = x > 0 ? x : 0;
-        const int32_t end = x + w->kernel_width < w->input_width ? x + w->kernel_width : w->input_width;
-        if (first < end) {
-            memcpy(line + (first - x) * depth, row + first * depth, (size_t)((end - first) * depth));
-        }
-        return;
+    const int32_t first = x > 0 ? x : 0;
+    const int32_t end = x + width < w->input_width ? x + width : w->input_width;
+    if (row != NULL && first == x && end == x + width) {
+        return row + x * depth;
     }
-    for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-        if (x >= 0 && x < w->input_width) {
-            memcpy(line, row + x * depth, (size_t)depth);
-        }
-        line += depth;
-        x += w->dilation_width;
+    memset(r->line, r->p->input_zero_point, (size_t)(width * depth));
+    if (row != NULL && first < end) {
+        memcpy(r->line + (first - x) * depth, row + first * depth, (size_t)((end - first) * depth));
     }
+    return r->line;
 }
 
 /* What is left of the lines behind their last whole words, `left` bytes each, fills up words of its own
@@ -65,24 +58,11 @@ static void gather(const window_row *r, int32_t x, int32_t count, int32_t *tile)
     const vp_nn_window *w = &r->p->window;
     const int32_t size = w->kernel_width * w->input_channels;
     const int32_t words = size >> 2;
-    const int32_t last = x + (count - 1) * w->stride_width + w->kernel_width;
-    const int is_inside = x >= 0 && last <= w->input_width && w->dilation_width == 1;
+    const int32_t step = w->stride_width * w->input_channels;
+    const int32_t width = (count - 1) * w->stride_width + w->kernel_width;
     int16_t *const rest = (int16_t *)(tile + 2 * words * count * w->kernel_height);
     for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        const int8_t *row = r->rows[ky];
-        const int8_t *source = r->lines;
-        int32_t step = 0;
-        if (row == NULL) {
-            memset(r->lines, r->p->input_zero_point, (size_t)size);
-        } else if (is_inside) {
-            source = row + x * w->input_channels;
-            step = w->stride_width * w->input_channels;
-        } else {
-            step = size;
-            for (int32_t i = 0; i < count; i++) {
-                copy_line(r->p, row, x + i * w->stride_width, r->lines + i * size);
-            }
-        }
+        const int8_t *source = columns(r, r->rows[ky], x, width);
         if (count == 4 && words > 0) {
             vp_nn_dsp_spread_4(source, step, words, tile);
         } else {
@@ -101,7 +81,7 @@ void vp_nn_dsp_conv_2d_row(const vp_nn_dsp_conv_2d *p, int32_t row, const vp_nn_
     const vp_nn_window *w = &p->window;
     window_row r = {.p = p, .rows = (const int8_t **)(void *)scratch};
     int32_t *const tiles = (int32_t *)(void *)(r.rows + w->kernel_height);
-    r.lines = (int8_t *)tiles + p->tile_bytes;
+    r.line = (int8_t *)tiles + p->tile_bytes;
     for (int32_t ky = 0; ky < w->kernel_height; ky++) {
         const int32_t y = row * w->stride_height - w->pad_top + ky * w->dilation_height;
         r.rows[ky] = y >= 0 && y < w->input_height ? vp_nn_row(input, y) : NULL;
