@@ -182,10 +182,20 @@ def _add(step: Step) -> Step | None:
     )
 
 
+def _pool(step: Step) -> Step:
+    """The same parameters."""
+    return replace(step, kernel=f"mve_{step.kernel}", type=step.type or step.kernel)
+
+
 _BUILDERS: Mapping[str, Callable[[Step], Step | None]] = {
     "add": _add,
+    "average_pool_2d": _pool,
     "conv_1x1": _dense,
     "conv_2d": _conv_2d,
     "depthwise_conv_2d": _depthwise_conv_2d,
     "fully_connected": _dense,
+    "global_average_pool": _pool,
+    "global_max_pool": _pool,
+    "global_mean": _pool,
+    "max_pool_2d": _pool,
 }

@@ -106,6 +106,18 @@ typedef struct vp_nn_mve_add {
 void vp_nn_mve_add_row(const vp_nn_mve_add *p, int32_t row, const vp_nn_rows *a,
                        const vp_nn_rows *b, int8_t *output);
 
+/* Pools, as in vp/nn.h. */
+void vp_nn_mve_average_pool_2d_row(const vp_nn_pool_2d *p, int32_t row, const vp_nn_rows *input,
+                                   int8_t *output);
+void vp_nn_mve_max_pool_2d_row(const vp_nn_pool_2d *p, int32_t row, const vp_nn_rows *input,
+                               int8_t *output);
+void vp_nn_mve_global_average_pool_row(const vp_nn_global_pool *p, int32_t row,
+                                       const vp_nn_rows *input, int32_t *state, int8_t *output);
+void vp_nn_mve_global_max_pool_row(const vp_nn_global_pool *p, int32_t row,
+                                   const vp_nn_rows *input, int8_t *output);
+void vp_nn_mve_global_mean_row(const vp_nn_global_mean *p, int32_t row, const vp_nn_rows *input,
+                               int32_t *state, int8_t *output);
+
 #ifdef __cplusplus
 }
 #endif
