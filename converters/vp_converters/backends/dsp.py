@@ -13,7 +13,18 @@ from typing import cast
 import numpy as np
 
 from vp_converters.backends.dsp_addition import linear_addition
-from vp_converters.backends.dsp_layouts import NHWC, Planar16, Rows, Tile16, choose_layouts
+from vp_converters.backends.dsp_layouts import (
+    NHWC,
+    Planar16,
+    Rows,
+    Tile16,
+    choose_layouts,
+    is_fast_depthwise,
+    output_of,
+    planes_for,
+    window_of,
+    with_planes,
+)
 from vp_converters.backends.dsp_scaling import Weights, is_linear, records
 from vp_converters.lowering.step import ConstantArray, Program, Step, Value, int8_array
 
@@ -24,15 +35,16 @@ _LARGE_RUN_BYTES = 4096
 def apply(program: Program) -> Program:
     """The program on the kernels of firmware/nn/dsp, wherever their arithmetic is proven exact;
     everything else stays as it is."""
+    program = replace(program, steps=tuple(_as_convolution(step) for step in program.steps))
+    program, made = with_planes(program, [_is_proven(step) for step in program.steps])
     proven = [_is_proven(step) for step in program.steps]
-    rows = choose_layouts(program, proven)
+    rows: dict[int, Planar16 | Tile16] = {**choose_layouts(program, proven), **made}
     steps = []
     for step, fits in zip(program.steps, proven, strict=True):
         if step.kernel == "add":
-            built = _add(step)
+            steps.append(_add(step) or step)
         else:
-            built = _BUILDERS[step.kernel](step, rows) if fits else None
-        steps.append(built or step)
+            steps.append(_BUILDERS[step.kernel](step, rows) if fits else step)
     layouts = {tensor: row.layout for tensor, row in rows.items()}
     return replace(program, steps=tuple(steps), layouts={**program.layouts, **layouts})
 
@@ -40,28 +52,36 @@ def apply(program: Program) -> Program:
 def _is_proven(step: Step) -> bool:
     if step.kernel not in _BUILDERS:
         return False
-    if step.kernel == "conv_2d":
-        if step.parameters["groups"] != 1 or _window(step)["dilation_width"] != 1:
-            return False
+    if "window" in step.parameters and window_of(step)["dilation_width"] != 1:
+        return False
+    if step.parameters.get("groups", 1) != 1:
+        return False
     weights = filter_weights(step)
-    return records(_output(step), weights, weights) is not None
+    return records(output_of(step), weights, weights) is not None
+
+
+def _as_convolution(step: Step) -> Step:
+    """A depthwise convolution of a single channel is a convolution."""
+    if step.kernel != "depthwise_conv_2d_multiplied" or window_of(step)["input_channels"] != 1:
+        return step
+    channels = window_of(step)["output_channels"]
+    weights = cast(ConstantArray, step.parameters["weights"]).data.reshape(-1, channels).T
+    changed = replace(
+        step,
+        kernel="conv_2d",
+        type="",
+        parameters={**step.parameters, "groups": 1, "weights": int8_array("weights", weights)},
+    )
+    return changed if _is_proven(changed) else step
 
 
 def filter_weights(step: Step) -> Weights:
     """The weights as [output channels][products]."""
     flat = cast(ConstantArray, step.parameters["weights"]).data.astype(np.int8)
-    channels = cast(ConstantArray, _output(step)["bias"]).data.size
+    channels = cast(ConstantArray, output_of(step)["bias"]).data.size
     if step.kernel == "depthwise_conv_2d":
         return flat.reshape(-1, channels).T
     return flat.reshape(channels, -1)
-
-
-def _output(step: Step) -> Mapping[str, Value]:
-    return cast(Mapping[str, Value], step.parameters["output"])
-
-
-def _window(step: Step) -> dict[str, int]:
-    return cast(dict[str, int], step.parameters["window"])
 
 
 def _number(step: Step, name: str) -> int:
@@ -70,14 +90,10 @@ def _number(step: Step, name: str) -> int:
 
 def _filters(step: Step, target: Rows, stored: Weights) -> dict[str, Value]:
     """Fields of vp_nn_dsp_filters."""
-    output = _output(step)
-    weights = filter_weights(step)
-    packed = records(output, weights, stored)
-    if packed is None:
-        raise AssertionError("choose_layouts passed on a step that is not proven")
+    output = output_of(step)
     planar = isinstance(target, Planar16)
     return {
-        "records": int8_array("records", packed),
+        "records": _records(step, stored),
         "depth": stored.shape[1],
         "channels": stored.shape[0],
         "zero_point": output["zero_point"],
@@ -156,7 +172,7 @@ def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str,
 
 
 def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step:
-    window = _window(step)
+    window = window_of(step)
     line = window["kernel_width"] * window["input_channels"]
     stored = _padded(_by_words(filter_weights(step), line))
     run = _run(stored.shape[1])
@@ -193,34 +209,66 @@ def _by_words(weights: Weights, line: int) -> Weights:
     return np.hstack([part.reshape(len(weights), -1) for part in parts])
 
 
-def _depthwise(step: Step, rows: Mapping[int, Rows]) -> Step | None:
-    source = rows.get(step.inputs[0], NHWC)
-    if not isinstance(source, Planar16) or not isinstance(rows.get(step.output, NHWC), Tile16):
-        return None
-    window = _window(step)
-    weights = filter_weights(step)
-    stored = weights.reshape(-1, 3, 3)[:, :, [0, 1, 1, 2]].reshape(-1, 12)
-    packed = records(_output(step), weights, stored)
-    if packed is None:
-        raise AssertionError("choose_layouts passed on a step that is not proven")
+def _depthwise(step: Step, rows: Mapping[int, Rows]) -> Step:
+    output, window, planes = output_of(step), window_of(step), planes_for(step)
+    tiled = isinstance(rows.get(step.output, NHWC), Tile16)
+    common: dict[str, Value] = {
+        "plane": planes.plane,
+        "padding_bytes": planes.read,
+        "input_zero_point": step.parameters["input_zero_point"],
+        "zero_point": output["zero_point"],
+    }
+    if tiled and is_fast_depthwise(step):
+        return replace(
+            step,
+            kernel="dsp_depthwise_3x3",
+            type="",
+            parameters={
+                "records": _records(step, _overlapping_pairs(filter_weights(step))),
+                "input_height": window["input_height"],
+                "width": window["output_width"],
+                "channels": window["output_channels"],
+                "row_stride": window["stride_height"],
+                "column_stride": window["stride_width"],
+                "pad_top": window["pad_top"],
+                **common,
+            },
+            scratch=planes.read,
+        )
     return replace(
         step,
-        kernel="dsp_depthwise_3x3",
+        kernel="dsp_depthwise_conv_2d",
         type="",
         parameters={
-            "records": int8_array("records", packed),
-            "input_height": window["input_height"],
-            "width": window["output_width"],
-            "channels": window["output_channels"],
-            "row_stride": window["stride_height"],
-            "column_stride": window["stride_width"],
-            "pad_top": window["pad_top"],
-            "plane": source.plane,
-            "input_zero_point": _number(step, "input_zero_point"),
-            "zero_point": _output(step)["zero_point"],
+            "records": _records(step, _even_lines(filter_weights(step), window["kernel_width"])),
+            "window": dict(window),
+            **common,
+            "linear": int(is_linear(output)),
+            "tiled": int(tiled),
+            "min": output["min"],
+            "max": output["max"],
         },
-        scratch=2 * (window["output_width"] * window["stride_width"] + 10),
+        scratch=4 * window["kernel_height"] + planes.read,
     )
+
+
+def _records(step: Step, stored: Weights) -> ConstantArray:
+    packed = records(output_of(step), filter_weights(step), stored)
+    if packed is None:
+        raise AssertionError(f"operator {step.op_index} is not proven")
+    return int8_array("records", packed)
+
+
+def _overlapping_pairs(weights: Weights) -> Weights:
+    """The lines of a 3x3 window as w0, w1, w1, w2."""
+    return weights.reshape(-1, 3, 3)[:, :, [0, 1, 1, 2]].reshape(-1, 12)
+
+
+def _even_lines(weights: Weights, width: int) -> Weights:
+    """The lines of a window as int16, an even number each."""
+    lines = weights.reshape(len(weights), -1, width).astype("<i2")
+    padded = np.pad(lines, ((0, 0), (0, 0), (0, width % 2)))
+    return np.ascontiguousarray(padded).reshape(len(weights), -1).view(np.int8)
 
 
 def _add(step: Step) -> Step | None:
@@ -231,7 +279,7 @@ def _add(step: Step) -> Step | None:
     return replace(step, kernel="dsp_add", type="", parameters=fields)
 
 
-_BUILDERS: Mapping[str, Callable[[Step, Mapping[int, Rows]], Step | None]] = {
+_BUILDERS: Mapping[str, Callable[[Step, Mapping[int, Rows]], Step]] = {
     "conv_1x1": _conv_1x1,
     "conv_2d": _conv_2d,
     "depthwise_conv_2d": _depthwise,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
 from vp_converters.backends.dsp_scaling import is_clamped, is_linear
-from vp_converters.lowering.step import Layout, Program, Step, Value
+from vp_converters.lowering.step import Layout, Program, Reach, Step, Value
 
 _SLACK = 16
 
@@ -19,11 +19,13 @@ class Planar16:
     Attributes:
         lead: columns of padding ahead of a plane.
         plane: bytes of a plane.
+        read: bytes that are read of a plane, a multiple of 4.
         row_bytes: bytes of a row.
     """
 
     lead: int
     plane: int
+    read: int
     row_bytes: int
 
     @property
@@ -51,113 +53,140 @@ NHWC: Rows = None
 def choose_layouts(program: Program, proven: Sequence[bool]) -> dict[int, Planar16 | Tile16]:
     """The layout of every tensor that is not NHWC.
 
+    The input of a proven depthwise convolution is PLANAR16 if what makes it can write that and
+    everything that reads it wants the same planes. Its output is TILE16 if only 1x1 convolutions
+    read it.
+
     Args:
-        proven: for each step whether its scaling is.
+        proven: for each step whether firmware/nn/dsp can run it exactly.
     """
-    return _Chooser(program, proven).choose()
+    steps = program.steps
+    makers = {step.output: number for number, step in enumerate(steps)}
+    readers: dict[int, list[int]] = {}
+    for number, step in enumerate(steps):
+        for tensor in step.inputs:
+            readers.setdefault(tensor, []).append(number)
+    shared = {tensor for alias in program.aliases for tensor in (alias.input, alias.output)}
+    shared |= {program.graph.input, program.graph.output}
+
+    rows: dict[int, Planar16 | Tile16] = {}
+    for number, step in enumerate(steps):
+        if not proven[number] or step.kernel != "depthwise_conv_2d":
+            continue
+        source, target = step.inputs[0], step.output
+        maker = makers.get(source)
+        planes = planes_for(step)
+        if (
+            source not in shared
+            and maker is not None
+            and proven[maker]
+            and _makes_planes(steps[maker])
+            and all(_reads_planes(steps[r], proven[r], planes) for r in readers[source])
+        ):
+            rows[source] = planes
+        tiles = [proven[r] and _reads_tiles(steps[r]) for r in readers.get(target, ())]
+        if target not in shared and tiles and all(tiles):
+            rows[target] = _tiles_for(step)
+    return rows
 
 
-class _Chooser:
-    def __init__(self, program: Program, proven: Sequence[bool]) -> None:
-        self._program = program
-        self._proven = proven
-        self._readers: dict[int, list[int]] = {}
-        for number, step in enumerate(program.steps):
-            for tensor in step.inputs:
-                self._readers.setdefault(tensor, []).append(number)
-        self._producers = {step.output: n for n, step in enumerate(program.steps)}
-        shared = {t for alias in program.aliases for t in (alias.input, alias.output)}
-        self._public = shared | {program.graph.input, program.graph.output}
-
-    def choose(self) -> dict[int, Planar16 | Tile16]:
-        rows: dict[int, Planar16 | Tile16] = {}
-        candidates = {
-            number
-            for number, step in enumerate(self._program.steps)
-            if self._proven[number] and _is_depthwise_3x3(step)
-        }
-        while True:
-            misfits = {n for n in candidates if not self._fits(n, candidates)}
-            if not misfits:
-                break
-            candidates -= misfits
-        for number in candidates:
-            step = self._program.steps[number]
-            rows[step.inputs[0]] = _planar(step)
-            rows[step.output] = _tiled(step)
-        return rows
-
-    def _fits(self, number: int, candidates: set[int]) -> bool:
-        """Whether a depthwise convolution has the right neighbours on both sides."""
-        step = self._program.steps[number]
+def with_planes(program: Program, proven: Sequence[bool]) -> tuple[Program, dict[int, Planar16]]:
+    """The program with steps that bring inputs of proven depthwise convolutions into planes where
+    they are NHWC, and the tensors that these steps make."""
+    rows = choose_layouts(program, proven)
+    tensors = list(program.graph.tensors)
+    made: dict[int, Planar16] = {}
+    steps: list[Step] = []
+    for step, fits in zip(program.steps, proven, strict=True):
         source = step.inputs[0]
-        if self._public & {source, step.output}:
-            return False
-        producer = self._producers.get(source)
-        if producer is None or not self._makes_planes(producer):
-            return False
-        readers = self._readers[source]
-        if any(r not in candidates for r in readers):
-            return False
-        if any(_planar(self._program.steps[r]) != _planar(step) for r in readers):
-            return False
-        return all(self._reads_tiles(r) for r in self._readers.get(step.output, [])) and bool(
-            self._readers.get(step.output)
+        if not fits or step.kernel != "depthwise_conv_2d" or source in rows:
+            steps.append(step)
+            continue
+        planes = planes_for(step)
+        copy = replace(tensors[source], index=len(tensors), name=f"{tensors[source].name} (planes)")
+        tensors.append(copy)
+        made[copy.index] = planes
+        window = window_of(step)
+        steps.append(
+            Step(
+                op_index=step.op_index,
+                operator=step.operator,
+                kernel="dsp_planes",
+                parameters={
+                    "width": window["input_width"],
+                    "channels": window["input_channels"],
+                    "plane": planes.plane,
+                    "lead": planes.lead,
+                    "zero_point": step.parameters["input_zero_point"],
+                },
+                inputs=(source,),
+                output=copy.index,
+                reach=(Reach(),),
+            )
         )
-
-    def _makes_planes(self, number: int) -> bool:
-        step = self._program.steps[number]
-        return (
-            self._proven[number]
-            and step.kernel in ("conv_1x1", "conv_2d")
-            and not is_clamped(_output(step))
-        )
-
-    def _reads_tiles(self, number: int) -> bool:
-        step = self._program.steps[number]
-        return (
-            self._proven[number]
-            and step.kernel == "conv_1x1"
-            and step.parameters["row_step"] == 1
-            and step.parameters["column_step"] == step.parameters["input_channels"]
-        )
+        steps.append(replace(step, inputs=(copy.index,)))
+    graph = replace(program.graph, tensors=tuple(tensors))
+    return replace(program, graph=graph, steps=tuple(steps)), made
 
 
-def _output(step: Step) -> Mapping[str, Value]:
+def output_of(step: Step) -> Mapping[str, Value]:
+    """The fields of its vp_nn_output."""
     return cast(Mapping[str, Value], step.parameters["output"])
 
 
-def _window(step: Step) -> dict[str, int]:
+def window_of(step: Step) -> dict[str, int]:
+    """The fields of its vp_nn_window."""
     return cast(dict[str, int], step.parameters["window"])
 
 
-def _is_depthwise_3x3(step: Step) -> bool:
-    if step.kernel != "depthwise_conv_2d":
-        return False
-    window, output = _window(step), _output(step)
+def is_fast_depthwise(step: Step) -> bool:
+    """Whether vp_nn_dsp_depthwise_3x3 can run a proven depthwise convolution into TILE16."""
+    window, output = window_of(step), output_of(step)
     return (
         window["kernel_height"] == window["kernel_width"] == 3
-        and window["dilation_height"] == window["dilation_width"] == 1
+        and window["dilation_height"] == 1
         and window["stride_width"] in (1, 2)
         and not is_linear(output)
         and not is_clamped(output)
     )
 
 
-def _planar(step: Step) -> Planar16:
-    """What a 3x3 depthwise convolution reads."""
-    window = _window(step)
-    stride, width = window["stride_width"], window["output_width"]
+def planes_for(step: Step) -> Planar16:
+    """What a depthwise convolution reads."""
+    window = window_of(step)
+    stride, width, kernel = (
+        window[name] for name in ("stride_width", "output_width", "kernel_width")
+    )
     lead = window["pad_left"]
-    columns = max(lead + window["input_width"], (width - 1) * stride + 3)
+    columns = max(lead + window["input_width"], (width - 1) * stride + kernel)
     plane = 2 * (columns + columns % 2)
-    # The last tile is read as if it were full.
-    read = 2 * (-(-width // 4) * 4 * stride + 2)
-    size = (window["input_channels"] - 1) * plane + max(plane, read) + 4
-    return Planar16(lead, plane, size + -size % 4)
+    # Four outputs are computed at a time, with an even number of weights.
+    last = (width + 3) // 4 * 4 - 1
+    read = 2 * (last * stride + kernel + kernel % 2)
+    read = max(plane, read + read % 4)
+    size = (window["input_channels"] - 1) * plane + read + 4
+    return Planar16(lead, plane, read, size)
 
 
-def _tiled(step: Step) -> Tile16:
-    window = _window(step)
+def _makes_planes(step: Step) -> bool:
+    if step.kernel not in ("conv_1x1", "conv_2d"):
+        return False
+    return not is_clamped(output_of(step)) and not is_linear(output_of(step))
+
+
+def _reads_planes(step: Step, proven: bool, planes: Planar16) -> bool:
+    return proven and step.kernel == "depthwise_conv_2d" and planes_for(step) == planes
+
+
+def _reads_tiles(step: Step) -> bool:
+    return (
+        step.kernel == "conv_1x1"
+        and step.parameters["row_step"] == 1
+        and step.parameters["column_step"] == step.parameters["input_channels"]
+    )
+
+
+def _tiles_for(step: Step) -> Tile16:
+    window = window_of(step)
     depth = window["output_channels"] + -window["output_channels"] % 4
     return Tile16(2 * depth * window["output_width"] + _SLACK)

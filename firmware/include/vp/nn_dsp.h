@@ -102,13 +102,50 @@ typedef struct vp_nn_dsp_depthwise_3x3 {
     int32_t column_stride;
     int32_t pad_top;
     int32_t plane; /**< Bytes of an input plane. */
+    int32_t padding_bytes; /**< Of what is read of a plane, a multiple of 4. */
     int32_t input_zero_point;
     int32_t zero_point;
 } vp_nn_dsp_depthwise_3x3;
 
-/** Scratch: 2 * (width * column_stride + 10) bytes. */
+/** Scratch: padding_bytes. */
 void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
                                  const vp_nn_rows *input, int8_t *scratch, int8_t *output);
+
+/**
+ * DEPTHWISE_CONV_2D with any kernel, no dilation of columns and as many output as input channels. From
+ * PLANAR16 to TILE16 or NHWC.
+ *
+ * A record is [bias << 5 | k][multiplier][kernel_height][kernel_width rounded up to 2] of int16, as in
+ * vp_nn_dsp_filters; a weight too many is 0.
+ */
+typedef struct vp_nn_dsp_depthwise_conv_2d {
+    const int8_t *records;
+    vp_nn_window window;
+    int32_t plane;         /**< Bytes of an input plane. */
+    int32_t padding_bytes; /**< Of what is read of a plane, a multiple of 4. */
+    int32_t input_zero_point;
+    int32_t zero_point;
+    int32_t linear; /**< As in vp_nn_dsp_filters. */
+    int32_t tiled;  /**< 1: the output is TILE16, else NHWC. */
+    int32_t min;    /**< Fused activation. */
+    int32_t max;
+} vp_nn_dsp_depthwise_conv_2d;
+
+/** Scratch: 4 * kernel_height + padding_bytes. */
+void vp_nn_dsp_depthwise_conv_2d_row(const vp_nn_dsp_depthwise_conv_2d *p, int32_t row,
+                                     const vp_nn_rows *input, int8_t *scratch, int8_t *output);
+
+/** Brings NHWC into PLANAR16. */
+typedef struct vp_nn_dsp_planes {
+    int32_t width;
+    int32_t channels;
+    int32_t plane;      /**< Bytes of a plane. */
+    int32_t lead;       /**< Columns of padding ahead of a plane. */
+    int32_t zero_point; /**< Of the padding. */
+} vp_nn_dsp_planes;
+
+void vp_nn_dsp_planes_row(const vp_nn_dsp_planes *p, int32_t row, const vp_nn_rows *input,
+                          int8_t *output);
 
 /** ADD where one linear form gives the results of vp_nn_add for all pairs of operands: the output is
  * offset + (a * 256 * a_factor >> 16) + (b * 256 * b_factor >> 16), shifted right by 21, saturated to

@@ -200,16 +200,6 @@ KERNEL static void run_stride_2(UNUSED const planes *p)
     __asm__(BEGIN CHANNEL TILES(ROW_2, TAIL_ROW_2) END);
 }
 
-/* A row outside the image is a plane of zero points that serves every channel. */
-static void fill_padding(const vp_nn_dsp_depthwise_3x3 *p, int8_t *scratch)
-{
-    const int32_t pair = (p->input_zero_point & 0xFFFF) * 0x10001;
-    const int32_t size = 2 * (p->width * p->column_stride + 10);
-    for (int32_t at = 0; at < size; at += 4) {
-        __builtin_memcpy(scratch + at, &pair, sizeof pair);
-    }
-}
-
 void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
                                  const vp_nn_rows *input, int8_t *scratch, int8_t *output)
 {
@@ -237,7 +227,7 @@ void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
         run.rows[ky] = inside ? vp_nn_row(input, y) : scratch;
         run.skips[ky] = (inside ? p->plane : 0) - consumed;
         if (!inside) {
-            fill_padding(p, scratch);
+            vp_nn_dsp_fill(scratch, p->padding_bytes, p->input_zero_point);
         }
     }
     void (*const run_half)(const planes *) = p->column_stride == 1 ? run_stride_1 : run_stride_2;

@@ -106,25 +106,45 @@ void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t 
     }
 }
 
+static uint32_t pair_of(int32_t value)
+{
+    return ((uint32_t)value & 0xFFFFu) * 0x10001u;
+}
+
+static inline void fill_pairs(int8_t *target, int32_t bytes, uint32_t pair)
+{
+    for (int32_t at = 0; at < bytes; at += 4) {
+        vp_nn_dsp_store(target + at, pair);
+    }
+}
+
+void vp_nn_dsp_fill(int8_t *target, int32_t bytes, int32_t value)
+{
+    fill_pairs(target, bytes, pair_of(value));
+}
+
+int8_t *vp_nn_dsp_begin_planes(const vp_nn_dsp_planes *p, int8_t *output)
+{
+    const uint32_t pair = pair_of(p->zero_point);
+    const int32_t plane = p->plane;
+    const int32_t gap = plane - 2 * p->width;
+    int8_t *const first = output + 2 * p->lead;
+    int8_t *behind = first + 2 * p->width;
+    fill_pairs(output, 2 * p->lead, pair);
+    for (int32_t channel = p->channels; channel > 0; channel--) {
+        fill_pairs(behind, gap, pair);
+        behind += plane;
+    }
+    return first;
+}
+
 int8_t *vp_nn_dsp_begin_row(const vp_nn_dsp_filters *p, int32_t width, int8_t *output)
 {
     if (!p->planar) {
         return output;
     }
-    const uint32_t pair = ((uint32_t)p->zero_point & 0xFFFFu) * 0x10001u;
-    const int32_t gap = p->channel_step - 2 * width;
-    for (int32_t at = 0; at < 2 * p->lead; at += 4) {
-        vp_nn_dsp_store(output + at, pair);
-    }
-    int8_t *const first = output + 2 * p->lead;
-    int8_t *behind = first + 2 * width;
-    for (int32_t channel = 0; channel < p->channels; channel++) {
-        for (int32_t at = 0; at < gap; at += 4) {
-            vp_nn_dsp_store(behind + at, pair);
-        }
-        behind += p->channel_step;
-    }
-    return first;
+    const vp_nn_dsp_planes planes = {width, p->channels, p->channel_step, p->lead, p->zero_point};
+    return vp_nn_dsp_begin_planes(&planes, output);
 }
 
 void vp_nn_dsp_end_row(const vp_nn_dsp_filters *p, int32_t width, int8_t *output)

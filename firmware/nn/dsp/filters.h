@@ -52,7 +52,14 @@ void vp_nn_dsp_spread_4(const int8_t *source, int32_t step, int32_t words, int32
 void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t pixels,
                       int8_t *output);
 
-/** Makes a row of `width` pixels whole: padding ahead of the pixels, or activation behind them.
+/** Fills bytes, rounded up to a multiple of 4, with an int16. */
+void vp_nn_dsp_fill(int8_t *target, int32_t bytes, int32_t value);
+
+/** Padding of a PLANAR16 row; the pixels come afterwards, for it covers one of each plane.
+ * @return the first pixel. */
+int8_t *vp_nn_dsp_begin_planes(const vp_nn_dsp_planes *p, int8_t *output);
+
+/** What comes ahead of the pixels of a row of `width`, and behind them: padding, an activation.
  * @return the first pixel. */
 int8_t *vp_nn_dsp_begin_row(const vp_nn_dsp_filters *p, int32_t width, int8_t *output);
 void vp_nn_dsp_end_row(const vp_nn_dsp_filters *p, int32_t width, int8_t *output);
