@@ -47,26 +47,26 @@ static const int8_t *infer(const vp_model *model, vp_arena_t *arena)
 int main(void)
 {
     vp_arena_t *arena = (vp_arena_t *)(void *)(memory + sizeof(vp_arena_t));
-    vp_model model = VP_BENCH_MODEL;
-    model.arena_size = VP_BENCH_ARENA_SIZE;
-    make_input(model.input.size);
-    const int8_t *output = infer(&model, arena);
+    vp_model candidate = VP_BENCH_MODEL;
+    candidate.arena_size = VP_BENCH_ARENA_SIZE;
+    make_input(candidate.input.size);
+    const int8_t *output = infer(&candidate, arena);
     if (output == NULL) {
         return 2;
     }
-    memcpy(expected, output, model.output.size);
+    memcpy(expected, output, candidate.output.size);
     const uint32_t used = (uint32_t)(vp_tflm_arena_used() + GRAIN - 1u) / GRAIN * GRAIN;
     uint32_t extra = 0;
     do {
-        model.arena_size = used + extra;
-        if (model.arena_size > VP_BENCH_ARENA_SIZE) {
+        candidate.arena_size = used + extra;
+        if (candidate.arena_size > VP_BENCH_ARENA_SIZE) {
             return 3;
         }
-        output = infer(&model, arena);
+        output = infer(&candidate, arena);
         extra = extra == 0 ? GRAIN : 2u * extra;
-    } while (output == NULL || memcmp(output, expected, model.output.size) != 0);
+    } while (output == NULL || memcmp(output, expected, candidate.output.size) != 0);
     FILE *file = fopen("arena.txt", "w");
-    if (file == NULL || fprintf(file, "%lu\n", (unsigned long)model.arena_size) < 0) {
+    if (file == NULL || fprintf(file, "%lu\n", (unsigned long)candidate.arena_size) < 0) {
         return 4;
     }
     return fclose(file) != 0 ? 5 : 0;

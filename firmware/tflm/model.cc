@@ -1,5 +1,6 @@
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -83,6 +84,17 @@ void operator delete(void *, std::size_t) noexcept
 }
 
 extern "C" {
+
+/* In place of the libraries' own, which bring a heap and what it takes to print. */
+void __cxa_pure_virtual()
+{
+    std::abort();
+}
+
+void __assert_func(const char *, int, const char *, const char *)
+{
+    std::abort();
+}
 
 void DebugLog(const char *format, va_list arguments)
 {
