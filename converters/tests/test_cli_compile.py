@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ def _vp(*arguments: object) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path[:0] = {ENVIRONMENT_PATHS!r}\n"
     code += "from variant_parallelism.cli import main; main()"
     command = [sys.executable, "-c", code, "compile", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.fixture
@@ -52,6 +54,20 @@ def test_requests_that_cannot_be_met(model: Path, tmp_path: Path, arguments: lis
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_paths_that_break_lines_or_encodings(model: Path, tmp_path: Path) -> None:
+    truncated = tmp_path / "two\nlines.tflite"
+    truncated.write_bytes(model.read_bytes()[:200])
+    result = _vp(truncated, "--out", tmp_path / "out")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "two lines.tflite: damaged" in result.stderr
+    foreign = tmp_path / os.fsdecode(b"\xff")
+    model.rename(foreign)
+    result = _vp(foreign, "--out", foreign.with_suffix(".out"))
+    assert result.returncode == 0, result.stderr
+    assert (foreign.with_suffix(".out") / "model.c").is_file()
 
 
 def test_files_that_cannot_be_compiled(model: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ TensorFlow and `vp --help` loads nothing.
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import typer
@@ -49,8 +50,12 @@ def _root(
 
 def main() -> None:
     """Entry point: turns every VpError into one line on stderr and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        # A path may hold what the terminal's encoding lacks.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except VpError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(1)
