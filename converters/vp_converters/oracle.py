@@ -49,7 +49,7 @@ class Oracle:
 
 def _arena_size(data: bytes) -> int:
     """Room enough: the interpreter's own structures, and every activation at a place of its own."""
-    graph = read_graph(data)
+    graph = read_graph(data, attributes=False)
     activations = sum(tensor.size for tensor in graph.tensors if tensor.data is None)
     return 2**20 + 10 * len(data) + 5 * activations
 

@@ -110,10 +110,7 @@ static int start(FILE *counts)
 static int measure(FILE *inputs, FILE *outputs, FILE *counts)
 {
     int err = start(counts);
-    for (uint32_t i = 0; i < VP_BENCH_INPUTS && err == 0; i++) {
-        if (fread(input, 1, sizeof input, inputs) != sizeof input) {
-            return 5;
-        }
+    while (err == 0 && fread(input, 1, sizeof input, inputs) == sizeof input) {
         if (write_count(counts, measure_inference()) || write_output(outputs)) {
             return 4;
         }

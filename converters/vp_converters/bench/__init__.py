@@ -125,9 +125,9 @@ def _result(
         board=machine.name,
         core=machine.core,
         kernels=model.kernels,
-        compiler=f"{machine.compiler} {_version(machine.compiler, '-dumpfullversion')}",
+        compiler=f"{machine.compiler} {tool_version(machine.compiler, '-dumpfullversion')}",
         flags=" ".join(machine.flags),
-        emulator=_version(machine.run[0], "--version"),
+        emulator=tool_version(machine.run[0], "--version"),
         instructions=round(float(measured.instructions.mean())),
         instructions_range=(int(measured.instructions.min()), int(measured.instructions.max())),
         operators=operators,
@@ -143,6 +143,7 @@ def _result(
     )
 
 
-def _version(tool: str, option: str) -> str:
+def tool_version(tool: str, option: str) -> str:
+    """The first line of what a tool prints about itself."""
     result = subprocess.run([tool, option], capture_output=True, text=True, check=False)
     return result.stdout.partition("\n")[0].strip()

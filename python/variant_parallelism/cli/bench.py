@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from variant_parallelism.cli.runtime import Runtime, TflmPath, open_tflm
 from variant_parallelism.errors import VpError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from variant_parallelism.firmware.tflm_checkout import TflmCheckout
     from vp_converters.bench import BenchResult
 
 
@@ -28,6 +30,8 @@ def command(
     inputs: Annotated[
         int, typer.Option(min=1, max=10_000, help="Random inputs to compare with tflite_micro.")
     ] = 30,
+    runtime: Runtime = "compiled",
+    tflm_path: TflmPath = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; for several models a list.")
     ] = False,
@@ -40,9 +44,12 @@ def command(
             f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
         ) from None
     find_board(board)
+    checkout = open_tflm(runtime, tflm_path)
+    if checkout is not None and kernels is not None:
+        raise VpError("--kernels is for compiled models: the tflm runtime has its library's")
     results = []
     for model in models:
-        result = _bench(model, board, kernels, inputs)
+        result = _bench(model, board, kernels, inputs, checkout)
         results.append(result)
         if not as_json:
             _print(result)
@@ -57,15 +64,20 @@ def command(
             )
 
 
-def _bench(model: Path, board: str, kernels: str | None, inputs: int) -> BenchResult:
+def _bench(
+    model: Path, board: str, kernels: str | None, inputs: int, tflm: TflmCheckout | None
+) -> BenchResult:
     from rich.console import Console
     from rich.progress import Progress
 
+    from variant_parallelism.firmware.tflm_bench import bench_tflm
     from vp_converters.bench import bench_model
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(model.name, total=2 * inputs)
+        if tflm is not None:
+            return bench_tflm(model, board, tflm, inputs, lambda done: bar.advance(task, done))
         return bench_model(model, board, kernels, inputs, lambda done: bar.advance(task, done))
 
 

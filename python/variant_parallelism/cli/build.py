@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from variant_parallelism.cli.runtime import Runtime, TflmPath, open_tflm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,21 +24,15 @@ def command(
         str | None, typer.Option(help="Build for this board [the fleet's; mps2-an386].")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the build trees.")] = Path("build/firmware"),
-    runtime: Annotated[
-        Literal["compiled", "tflm"],
-        typer.Option(help="What runs the models: their own C, or TensorFlow Lite Micro."),
-    ] = "compiled",
-    tflm_path: Annotated[
-        Path | None,
-        typer.Option(help="Your checkout of TensorFlow Lite Micro, for --runtime tflm."),
-    ] = None,
+    runtime: Runtime = "compiled",
+    tflm_path: TflmPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
     """Build the firmware images that SOURCE needs and print what they take."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    images = _build(source, board, out, console, _checkout(runtime, tflm_path))
+    images = _build(source, board, out, console, open_tflm(runtime, tflm_path))
     for image in images:
         if image.warning is not None:
             print(f"warning: {image.warning}", file=sys.stderr)
@@ -44,17 +40,6 @@ def command(
         print(json.dumps([image.as_json() for image in images]))
     else:
         _print(images)
-
-
-def _checkout(runtime: str, path: Path | None) -> TflmCheckout | None:
-    from variant_parallelism.errors import VpError
-    from variant_parallelism.firmware.tflm_checkout import open_checkout
-
-    if runtime == "tflm":
-        return open_checkout(path)
-    if path is not None:
-        raise VpError("--tflm-path is for --runtime tflm")
-    return None
 
 
 def _build(

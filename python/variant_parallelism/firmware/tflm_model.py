@@ -80,12 +80,14 @@ class TflmOperator:
 
     Attributes:
         kind: its TFLite name; "CUSTOM <name>" for a custom one.
+        input: its first input, a tensor's index; -1 if it has none.
         shape: of its first output.
         macs: multiplications; 0 for all but convolutions and matrix products.
     """
 
     index: int
     kind: str
+    input: int
     shape: tuple[int, ...]
     macs: int
 
@@ -115,6 +117,16 @@ class TflmModel:
     def hash(self) -> bytes:
         """As in vp_model.hash."""
         return hashlib.blake2s(self.data).digest()[:MODEL_HASH_SIZE]
+
+    def before_softmax(self) -> TflmModel | None:
+        """The model without the softmax that it ends with, which would hide differences; None if it
+        ends with something else."""
+        from vp_converters.oracle import cut
+
+        last = self.operators[-1]
+        if last.kind != "SOFTMAX":
+            return None
+        return _model(cut(self.data, last.index, last.input), self.name)
 
     def write(self, folder: Path, checkout: TflmCheckout, arena: int) -> None:
         """Write <name>.h, <name>.c, operators.cc, file.S and model.tflite into `folder`.
@@ -169,28 +181,37 @@ def read_tflm_model(tflite: Path, name: str) -> TflmModel:
     """
     try:
         from vp_converters import ConversionError
-        from vp_converters.reader import check_activation, read_file
+        from vp_converters.reader import read_file
     except ImportError as error:
         raise VpError(
             f"reading models needs {error.name}: pip install 'variant-parallelism[convert]'"
         ) from None
     try:
-        data, graph = read_file(tflite, attributes=False)
-        input_, output = graph.tensors[graph.input], graph.tensors[graph.output]
-        for tensor in (input_, output):
-            check_activation(tensor)
+        data, _ = read_file(tflite, attributes=False)
+        return _model(data, name)
     except ConversionError as error:
         raise VpError(str(error)) from None
+
+
+def _model(data: bytes, name: str) -> TflmModel:
+    from vp_converters.reader import check_activation, read_graph
+
+    graph = read_graph(data, attributes=False)
+    for index in (graph.input, graph.output):
+        check_activation(graph.tensors[index])
     return TflmModel(
         name=name,
         data=data,
-        input=input_,
-        output=output,
-        operators=tuple(
-            TflmOperator(op.index, op.kind, graph.tensors[op.outputs[0]].shape, _macs(graph, op))
-            for op in graph.ops
-        ),
+        input=graph.tensors[graph.input],
+        output=graph.tensors[graph.output],
+        operators=tuple(_operator(graph, op) for op in graph.ops),
     )
+
+
+def _operator(graph: Graph, op: Op) -> TflmOperator:
+    first = op.inputs[0] if op.inputs else -1
+    shape = graph.tensors[op.outputs[0]].shape
+    return TflmOperator(op.index, op.kind, first, shape, _macs(graph, op))
 
 
 def quantization(tensor: Tensor) -> tuple[float, int]:

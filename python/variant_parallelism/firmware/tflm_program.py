@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ _MACHINES = {
 }
 _SPARE = 4096
 _RUN_LIMIT_S = 600.0
+_PART = 10
+"""Inputs that one run of the program takes, so that none takes long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,29 +96,44 @@ class TflmProgram:
             self._run(work, count=False)
             return int((work / "arena.txt").read_text())
 
-    def run(self, inputs: NDArray[np.int8], arena: int) -> TflmMeasurement:
-        """Run inputs (along the first axis) in an arena of so many bytes."""
+    def run(
+        self,
+        inputs: NDArray[np.int8],
+        arena: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> TflmMeasurement:
+        """Run inputs (along the first axis, at least one) in an arena of so many bytes.
+
+        `progress` is called with the number of inputs done since the last call.
+        """
         from vp_converters.bench.footprint import footprint
         from vp_converters.target.program import link_alone
 
-        count, size = len(inputs), self.model.output.size
-        defines = {"INPUTS": f"{count}u", "OPERATORS": f"{len(self.model.operators)}u"}
+        defines = {"OPERATORS": f"{len(self.model.operators)}u"}
+        outputs, counts = [], []
         with tempfile.TemporaryDirectory(prefix="vp-tflm-") as temporary:
             work = Path(temporary)
             objects = self._build(work, "bench.c", arena, defines)
-            (work / "inputs.bin").write_bytes(np.ascontiguousarray(inputs).tobytes())
-            self._run(work, count=True)
-            outputs = np.fromfile(work / "outputs.bin", dtype=np.int8).reshape(count, 2, size)
-            counts = np.fromfile(work / "counts.bin", dtype="<u8").astype(np.int64)
+            for start in range(0, len(inputs), _PART):
+                part = np.ascontiguousarray(inputs[start : start + _PART])
+                (work / "inputs.bin").write_bytes(part.tobytes())
+                self._run(work, count=True)
+                rows = np.fromfile(work / "outputs.bin", dtype=np.int8)
+                outputs.append(rows.reshape(len(part), 2, self.model.output.size))
+                counts.append(np.fromfile(work / "counts.bin", dtype="<u8").astype(np.int64))
+                if progress is not None:
+                    progress(len(part))
             link_alone(work, self.machine, objects, "vp_tflm_alone", "alone.elf")
             parts = footprint((work / "alone.elf").read_bytes())
+        both = np.concatenate(outputs)
+        operators = len(self.model.operators)
         return TflmMeasurement(
-            outputs=outputs[:, 0],
-            again=outputs[:, 1],
-            setup=int(counts[0]),
-            instructions=counts[2 : 2 + count],
-            operators=counts[2 + count :],
-            stack=int(counts[1]),
+            outputs=both[:, 0],
+            again=both[:, 1],
+            setup=int(counts[0][0]),
+            instructions=np.concatenate([part[2:-operators] for part in counts]),
+            operators=np.sum([part[-operators:] for part in counts], axis=0),
+            stack=int(counts[0][1]),
             footprint=parts,
         )
 
@@ -141,28 +159,29 @@ class TflmProgram:
         try:
             self.machine.check_tools()
             objects = compile_sources(work, self.machine, sources, macros)
-            shared = [objects[-1], *self._cxx(work, ("model.cc", "operators.cc", "file.S"))]
+            shared = [objects[-1], *self._cxx(work)]
             shared += [str(self.library.path), "-lstdc++", "-lm"]
             link_program(work, self.machine, [*objects[:-2], *shared])
         except ConversionError as error:
             raise VpError(str(error)) from None
         return [objects[-2], *shared]
 
-    def _cxx(self, work: Path, sources: Sequence[str]) -> list[str]:
-        includes = [text for path in self.checkout.include_dirs for text in ("-isystem", str(path))]
-        macros = [f"-D{name}" for name in self.library.definitions]
-        for source in sources:
-            flags = _CXX_FLAGS if source.endswith(".cc") else ()
-            command = [CXX, *self.machine.flags, *flags, *macros, "-I.", *includes]
-            command += ["-c", "-o", f"{source}.o", source]
-            result = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-            if result.returncode != 0:
-                lines = [line for line in result.stderr.splitlines() if "rror" in line]
-                raise VpError(
-                    f"{self.checkout.root} does not suit this version: "
-                    f"{(lines or [f'{CXX} failed'])[0]}"
-                )
-        return [f"{source}.o" for source in sources]
+    def _cxx(self, work: Path) -> list[str]:
+        """Compiles what is C++, and the model's file; the objects' names."""
+        folder = firmware_dir()
+        includes = [folder / "include", folder / "tflm"]
+        flags = [*self.machine.flags, *_CXX_FLAGS, *(f"-D{d}" for d in self.library.definitions)]
+        flags += [text for path in includes for text in ("-I", str(path))]
+        for path in self.checkout.include_dirs:
+            flags += ["-isystem", str(path)]
+        try:
+            for name in ("model.cc", "operators.cc"):
+                source = (work / name).read_text(encoding="utf-8")
+                (work / f"{name}.o").write_bytes(_object(tuple(flags), source))
+            _compile([*self.machine.flags, "-o", "file.o", "file.S"], work)
+        except _CompilerError as error:
+            raise VpError(f"{self.checkout.root} does not suit this version: {error}") from None
+        return ["model.cc.o", "operators.cc.o", "file.o"]
 
     def _run(self, work: Path, count: bool) -> None:
         from vp_converters import ConversionError
@@ -175,6 +194,28 @@ class TflmProgram:
             said = log.read_text(errors="replace").splitlines() if log.is_file() else []
             message = next((line.strip() for line in said if line.strip()), str(error))
             raise VpError(f"TensorFlow Lite Micro refuses it: {message}") from None
+
+
+class _CompilerError(Exception):
+    """Its text is the compiler's first complaint."""
+
+
+@lru_cache(maxsize=8)
+def _object(flags: tuple[str, ...], source: str) -> bytes:
+    """The object of some C++; the runtime's headers take their time, once in a process."""
+    with tempfile.TemporaryDirectory(prefix="vp-tflm-") as temporary:
+        work = Path(temporary)
+        (work / "source.cc").write_text(source, encoding="utf-8")
+        _compile([*flags, "-o", "object.o", "source.cc"], work)
+        return (work / "object.o").read_bytes()
+
+
+def _compile(arguments: Sequence[str], work: Path) -> None:
+    command = [CXX, *arguments, "-c"]
+    result = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        lines = [line for line in result.stderr.splitlines() if "rror" in line]
+        raise _CompilerError((lines or [f"{CXX} failed"])[0])
 
 
 def _machine(cpu_flags: str) -> Machine:
