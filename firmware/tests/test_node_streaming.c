@@ -67,6 +67,21 @@ static void test_nothing_begins_without_the_first_rows(void)
     expect_prediction(&b, &large);
 }
 
+static void test_a_filled_gap_brings_all_rows_behind_it(void)
+{
+    bench b;
+    bench_start(&b, 1);
+    send_chunk(&b, &large, 2, 0);
+    send_chunk(&b, &large, 1, 0);
+    bench_run(&b);
+    send_chunk(&b, &large, 0, 0);
+    bench_run(&b);
+    CHECK(rows_taken(&b) == 3u);
+    send_chunk(&b, &large, 3, 0);
+    bench_run(&b);
+    expect_prediction(&b, &large);
+}
+
 static void test_a_gap_holds_the_inference_and_is_asked_for(void)
 {
     bench b;
@@ -307,6 +322,7 @@ int main(void)
     test_takes_each_row_as_it_arrives();
     test_time_counts_from_the_last_chunk();
     test_nothing_begins_without_the_first_rows();
+    test_a_filled_gap_brings_all_rows_behind_it();
     test_a_gap_holds_the_inference_and_is_asked_for();
     test_heartbeats_go_on_while_it_waits();
     test_a_newer_request_ends_a_waiting_inference();
