@@ -34,6 +34,10 @@ DEPTHWISE = [
     (8, 11, 20, (2, 4), 2, 1, "SAME"),
     (11, 12, 32, (3, 3), 1, 2, "SAME"),
     (10, 14, 16, (1, 3), 3, 1, "VALID"),
+    (8, 9, 20, (5, 5), 1, 1, "SAME"),
+    (9, 3, 6, (7, 7), 2, 1, "SAME"),
+    (12, 16, 18, (3, 5), 1, 2, "SAME"),
+    (15, 14, 2, (9, 12), 1, 1, "VALID"),
 ]
 # (height, width, channels, filters, kernel, stride, padding) of convolutions; of those whose pixels
 # share the columns that they load.
@@ -166,7 +170,9 @@ def _layers(folder: Path, rounds: int) -> Iterator[tuple[Path, str]]:
                 yield _convolution(rng, spec, activation, path), kernel
             for index, spec in enumerate(DEPTHWISE):
                 path = folder / f"depthwise_{index}_{place}"
-                yield _depthwise(rng, spec, activation, path), "mve_depthwise_conv_2d"
+                large = "_large" if max(spec[3]) > 4 else ""
+                kernel = f"mve_depthwise_conv_2d{large}"
+                yield _depthwise(rng, spec, activation, path), kernel
 
 
 def test_every_path_of_the_kernels(tmp_path: Path, emulated: None, scale: int) -> None:

@@ -26,7 +26,8 @@ _SLACK = 16
 _VECTOR = 16
 _TILE = 4
 _STRIP_COLUMN = 64
-_STRIP_KERNEL = 4
+_STRIP_SIDE = 4
+_LARGE_KERNEL = 12
 _HALF = 2**30
 
 
@@ -128,24 +129,27 @@ def _depthwise_conv_2d(step: Step) -> Step | None:
     height, width = _number(window, "kernel_height"), _number(window, "kernel_width")
     channels = _number(window, "output_channels")
     touched = max(_number(window, "output_width"), _TILE)
+    parts = -(-height // _STRIP_SIDE)
+    loaded = -(-width // _STRIP_SIDE) * _STRIP_SIDE
     columns = (
         (touched - 1) * _number(window, "stride_width")
-        + (_STRIP_KERNEL - 1) * _number(window, "dilation_width")
+        + (loaded - 1) * _number(window, "dilation_width")
         + 1
     )
     if (
         output is None
         or channels % 2
-        or max(height, width) > _STRIP_KERNEL
+        or max(height, width) > _LARGE_KERNEL
         or _number(window, "pad_left") >= columns
     ):
         return None
+    large = max(height, width) > _STRIP_SIDE
     weights = _array(step.parameters, "weights").reshape(height, width, channels)
     packed = np.pad(weights.transpose(2, 1, 0).reshape(channels, -1), ((0, 0), (0, 1)))
     return replace(
         step,
-        kernel="mve_depthwise_conv_2d",
-        type="",
+        kernel="mve_depthwise_conv_2d_large" if large else "mve_depthwise_conv_2d",
+        type="mve_depthwise_conv_2d",
         parameters={
             "window": window,
             "input_zero_point": step.parameters["input_zero_point"],
@@ -153,7 +157,7 @@ def _depthwise_conv_2d(step: Step) -> Step | None:
             "weights": int8_array("weights", packed),
             "output": output,
         },
-        scratch=columns * _STRIP_COLUMN,
+        scratch=parts * columns * _STRIP_COLUMN,
     )
 
 

@@ -15,6 +15,9 @@ extern "C" {
 /** Bytes that must follow the weights of a matrix in memory: kernels load them, and ignore them. */
 #define VP_NN_MVE_SLACK 16
 
+/** Longest side of the kernel of a depthwise convolution. */
+#define VP_NN_MVE_LARGE_KERNEL 12
+
 /** vp_nn_output for channels whose shifts are all 0 or to the right. */
 typedef struct vp_nn_mve_output {
     const int32_t *scale; /**< For each channel its bias and its multiplier, 0 or 2^30 .. 2^31 - 1. */
@@ -86,6 +89,12 @@ typedef struct vp_nn_mve_depthwise_conv_2d {
 /** Scratch: columns * 64 bytes. */
 void vp_nn_mve_depthwise_conv_2d_row(const vp_nn_mve_depthwise_conv_2d *p, int32_t row,
                                      const vp_nn_rows *input, int8_t *scratch, int8_t *output);
+
+/** The same for a kernel of at most VP_NN_MVE_LARGE_KERNEL x VP_NN_MVE_LARGE_KERNEL. Scratch: columns * 64
+ * bytes for every 4 rows of the kernel, or part of 4. */
+void vp_nn_mve_depthwise_conv_2d_large_row(const vp_nn_mve_depthwise_conv_2d *p, int32_t row,
+                                           const vp_nn_rows *input, int8_t *scratch,
+                                           int8_t *output);
 
 /** ADD of equal shapes, where the second operand's scale is the larger one (its multiplier is 2^30, its
  * shift 0). */

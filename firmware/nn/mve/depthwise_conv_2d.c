@@ -1,90 +1,11 @@
 #include <stddef.h>
-#include <string.h>
 
 #include "output.h"
+#include "strips.h"
 
-/* 16 channels at a time are turned into strips: scratch holds, for each column of the input, a word
- * for each channel with the pixels of up to 4 rows under the window. A gathering load of 4 columns then
- * takes all that is under the window of one output and one channel, and VMLADAV sums it up. */
-#define LANES 16
-#define WORD 4
-#define COLUMN (LANES * WORD)
-
-/* Which of the weights of a channel, [kernel_width][kernel_height] and a zero, belongs to each byte of
- * the 4 columns of 4 rows. */
-static uint8x16_t weight_places(const vp_nn_window *w)
-{
-    uint8_t places[16];
-    for (int32_t i = 0; i < 16; i++) {
-        const int32_t x = i / 4;
-        const int32_t y = i % 4;
-        const int inside = x < w->kernel_width && y < w->kernel_height;
-        places[i] = (uint8_t)(inside ? x * w->kernel_height + y
-                                     : w->kernel_width * w->kernel_height);
-    }
-    return vldrbq_u8(places);
-}
-
-/* The rows under the window, from the channel on that is being turned. */
-typedef struct strip_rows {
-    const int8_t *data[4];
-    int32_t step[4]; /* Bytes to the next column: 0 for a row outside the image. */
-} strip_rows;
-
-static void find_rows(const vp_nn_mve_depthwise_conv_2d *p, int32_t row, const vp_nn_rows *input,
-                      const int8_t *outside, strip_rows *rows)
-{
-    const vp_nn_window *w = &p->window;
-    for (int32_t ky = 0; ky < 4; ky++) {
-        const int32_t y = row * w->stride_height - w->pad_top + ky * w->dilation_height;
-        const int inside = ky < w->kernel_height && y >= 0 && y < w->input_height;
-        rows->data[ky] = inside ? vp_nn_row(input, y) : outside;
-        rows->step[ky] = inside ? w->input_channels : 0;
-    }
-}
-
-#define LOAD_3                   \
-    "vpsttt\n\t"                 \
-    "vldrbt.8 q0, [%[d0]]\n\t"   \
-    "vldrbt.8 q1, [%[d1]]\n\t"   \
-    "vldrbt.8 q2, [%[d2]]\n\t"   \
-    "add %[d0], %[d0], %[s0]\n\t" \
-    "add %[d1], %[d1], %[s1]\n\t" \
-    "add %[d2], %[d2], %[s2]\n\t"
-#define LOAD_1                   \
-    "vpst\n\t"                   \
-    "vldrbt.8 q3, [%[d3]]\n\t"   \
-    "add %[d3], %[d3], %[s3]\n\t"
-#define TURN(LOADS)                                                                              \
-    __asm__ volatile(                                                                            \
-        "vmsr p0, %[lanes]\n\t"                                                                  \
-        "vmov.i32 q3, #0\n\t"                                                                    \
-        "dls lr, %[columns]\n"                                                                   \
-        "1:\n\t" LOADS "vst40.8 {q0, q1, q2, q3}, [%[to]]\n\t"                                   \
-        "vst41.8 {q0, q1, q2, q3}, [%[to]]\n\t"                                                  \
-        "vst42.8 {q0, q1, q2, q3}, [%[to]]\n\t"                                                  \
-        "vst43.8 {q0, q1, q2, q3}, [%[to]]!\n\t"                                                 \
-        "le lr, 1b"                                                                              \
-        : [d0] "+&r"(d0), [d1] "+&r"(d1), [d2] "+&r"(d2), [d3] "+&r"(d3), [to] "+&r"(to)         \
-        : [s0] "r"(rows->step[0]), [s1] "r"(rows->step[1]), [s2] "r"(rows->step[2]),             \
-          [s3] "r"(rows->step[3]), [columns] "r"(columns), [lanes] "r"(lanes)                    \
-        : "q0", "q1", "q2", "q3", "lr", "p0", "memory")
-
-/* Turns 16 channels, or the `channels` that are left, of `columns` columns, at least 1. */
-static void turn(const strip_rows *rows, int32_t height, int32_t channels, int32_t columns,
-                 int8_t *to)
-{
-    const int8_t *d0 = rows->data[0];
-    const int8_t *d1 = rows->data[1];
-    const int8_t *d2 = rows->data[2];
-    const int8_t *d3 = rows->data[3];
-    const mve_pred16_t lanes = vctp8q((uint32_t)channels);
-    if (height <= 3) {
-        TURN(LOAD_3);
-    } else {
-        TURN(LOAD_3 LOAD_1);
-    }
-}
+#define LANES VP_NN_MVE_STRIP_LANES
+#define WORD VP_NN_MVE_STRIP_ROWS
+#define COLUMN VP_NN_MVE_STRIP_COLUMN
 
 /* What the loops over pairs of channels keep in memory, because registers are short; the assembly knows
  * the place of each member. */
@@ -250,7 +171,7 @@ static void begin(loop *l, const vp_nn_mve_depthwise_conv_2d *p, int8_t *output)
                                : VP_NN_MVE_EDGES_EXACT(&p->output);
     l->lanes = vctp16q((uint32_t)(2 * width));
     l->stride = (uint32_t)(w->stride_width * COLUMN);
-    vstrbq_u8(l->weight_places, weight_places(w));
+    vstrbq_u8(l->weight_places, vp_nn_mve_strips_weights(w, 0, 0));
     vstrhq_u16(l->places, vp_nn_mve_places(4, w->output_channels));
 }
 
@@ -277,26 +198,13 @@ static void run_strips(const vp_nn_mve_depthwise_conv_2d *p, loop *l, int32_t ch
 void vp_nn_mve_depthwise_conv_2d_row(const vp_nn_mve_depthwise_conv_2d *p, int32_t row,
                                      const vp_nn_rows *input, int8_t *scratch, int8_t *output)
 {
-    const vp_nn_window *w = &p->window;
-    const int32_t room = p->columns - w->pad_left;
-    const int32_t inside = room < w->input_width ? room : w->input_width;
-    int8_t *columns = scratch + w->pad_left * COLUMN;
-    int8_t outside[LANES];
-    strip_rows rows;
+    const int32_t channels = p->window.input_channels;
+    vp_nn_mve_strips strips;
     loop l;
-
     begin(&l, p, output);
-    memset(outside, p->input_zero_point, sizeof outside);
-    memset(scratch, p->input_zero_point, (size_t)(w->pad_left * COLUMN));
-    memset(columns + inside * COLUMN, p->input_zero_point, (size_t)((room - inside) * COLUMN));
-    find_rows(p, row, input, outside, &rows);
-    for (int32_t first = 0; first < w->input_channels; first += LANES) {
-        const int32_t left = w->input_channels - first;
-        const int32_t channels = left < LANES ? left : LANES;
-        turn(&rows, w->kernel_height, channels, inside, columns);
-        run_strips(p, &l, channels, scratch);
-        for (int32_t i = 0; i < 4; i++) {
-            rows.data[i] += rows.step[i] != 0 ? LANES : 0;
-        }
+    vp_nn_mve_strips_begin(&strips, p, row, 0, p->window.kernel_height, input, scratch);
+    for (int32_t left = channels; left > 0; left -= LANES) {
+        vp_nn_mve_strips_next(&strips, left);
+        run_strips(p, &l, left < LANES ? left : LANES, scratch);
     }
 }
