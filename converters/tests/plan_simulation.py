@@ -37,14 +37,18 @@ class Simulation:
     """An arena whose every byte remembers what it holds.
 
     Args:
-        program, plan: what to follow.
+        plan: what to follow.
     """
 
-    program: Program
     plan: Plan
     _bytes: np.ndarray = field(init=False)
     _names: dict[object, int] = field(init=False, default_factory=dict)
     _calls: dict[int, int] = field(init=False, default_factory=dict)
+
+    @property
+    def program(self) -> Program:
+        """What is planned."""
+        return self.plan.program
 
     def run(self) -> None:
         """Every call, in order.

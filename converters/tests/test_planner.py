@@ -14,15 +14,15 @@ from exactness import SHARED_MODELS, graph_bytes
 from plan_simulation import PlanError, Simulation, program_of, random_cuts, with_fewer_rows
 from random_graphs import GraphMaker, small_graph
 from vp_converters import load_model
-from vp_converters.lowering.step import Program
 from vp_converters.planner import ALIGNMENT, Plan, place_buffers, plan_memory, progress_bytes
 from vp_converters.schedule import make_schedule
 
 RANDOM = st.randoms(note_method_calls=False, use_true_random=False)
 
 
-def _check(program: Program, plan: Plan) -> None:
-    Simulation(program, plan).run()
+def _check(plan: Plan) -> None:
+    program = plan.program
+    Simulation(plan).run()
     assert plan.arena_size % ALIGNMENT == 0
     assert plan.buffers[0].kind == "progress"
     assert plan.buffers[0].offset == 0
@@ -51,7 +51,7 @@ def _most_live(plan: Plan) -> int:
 @settings(max_examples=80, deadline=None)
 def test_random_graphs(rng: random.Random) -> None:
     program = program_of(small_graph(rng))
-    _check(program, plan_memory(program))
+    _check(plan_memory(program))
 
 
 @given(RANDOM)
@@ -59,7 +59,7 @@ def test_random_graphs(rng: random.Random) -> None:
 def test_random_cuts(rng: random.Random) -> None:
     program = program_of(small_graph(rng))
     groups = random_cuts(rng, len(program.steps))
-    _check(program, place_buffers(program, make_schedule(program, groups)))
+    _check(place_buffers(program, make_schedule(program, groups)))
 
 
 @given(RANDOM)
@@ -71,14 +71,14 @@ def test_one_row_less_is_too_few(rng: random.Random) -> None:
     for buffer in plan.buffers:
         if buffer.rows > 1:
             with pytest.raises(PlanError):
-                Simulation(program, with_fewer_rows(plan, buffer)).run()
+                Simulation(with_fewer_rows(plan, buffer)).run()
 
 
 @pytest.mark.parametrize("kernels", ["portable", "dsp", "mve"])
 @pytest.mark.parametrize("name", SHARED_MODELS)
 def test_shared_models(name: str, kernels: str, models_dir: Path) -> None:
     model = load_model(models_dir / f"{name}.tflite", kernels=kernels)
-    _check(model.program, model.plan)
+    _check(model.plan)
     assert model.arena_size <= _most_live(model.plan) * 1.02 + 64
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,12 @@ class CompiledModel:
     kernels: str
     hash: bytes
     data: bytes
-    program: Program
     plan: Plan
+
+    @property
+    def program(self) -> Program:
+        """What runs."""
+        return self.plan.program
 
     @property
     def arena_size(self) -> int:
@@ -103,6 +108,7 @@ class CompiledModel:
         """The kernel calls in order."""
         result = []
         groups = {n: g for g, group in enumerate(self.plan.schedule.groups) for n in group}
+        calls = Counter(call.step for call in self.plan.schedule.calls)
         for number, step in enumerate(self.program.steps):
             tensor = self.program.graph.tensors[step.output]
             scale, zero_point = check_activation(tensor)
@@ -113,7 +119,7 @@ class CompiledModel:
                     kernel=step.kernel,
                     output=step.output,
                     name=tensor.name,
-                    calls=self.program.calls(step),
+                    calls=calls[number],
                     group=groups[number],
                     offset=self.plan.rows[step.output].offset,
                     rows=self.plan.rows[step.output].rows,
@@ -172,7 +178,10 @@ def _border(program: Program, index: int) -> dict[str, Any]:
 
 
 def load_model(
-    tflite_path: str | Path, name: str | None = None, kernels: str = "portable"
+    tflite_path: str | Path,
+    name: str | None = None,
+    kernels: str = "portable",
+    ram: int | None = None,
 ) -> CompiledModel:
     """Reads, optimises and plans a model without writing anything.
 
@@ -180,16 +189,18 @@ def load_model(
         tflite_path: an int8 .tflite file.
         name: C identifier; by default made from the file's name.
         kernels: "portable" C99, "dsp" for Armv7E-M, "mve" for Armv8.1-M.
+        ram: bytes that the arena may take: the plan is then the one that needs the fewest
+            instructions; by default it is the one with the smallest arena.
 
     Raises:
-        ConversionError: the file cannot be read or compiled, or the name is not an identifier.
+        ConversionError: the file cannot be read or compiled, the name is not an identifier, or
+            ``ram`` is too little.
     """
     path = Path(tflite_path)
     identifier = identifier_from(path.stem) if name is None else check_identifier(name)
     data, graph = read_file(path)
     try:
-        program = for_kernels(lower(run_passes(graph)), kernels)
-        plan = plan_memory(program)
+        plan = plan_memory(for_kernels(lower(run_passes(graph)), kernels), ram)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from None
     return CompiledModel(
@@ -197,7 +208,6 @@ def load_model(
         kernels=kernels,
         hash=hashlib.blake2s(data).digest()[:HASH_SIZE],
         data=data,
-        program=program,
         plan=plan,
     )
 
@@ -207,6 +217,7 @@ def compile_model(
     out_dir: str | Path,
     name: str | None = None,
     kernels: str = "portable",
+    ram: int | None = None,
 ) -> CompiledModel:
     """Compiles a model into a self-contained folder of C99.
 
@@ -216,6 +227,6 @@ def compile_model(
     Raises:
         ConversionError: as load_model, or the folder cannot be written.
     """
-    model = load_model(tflite_path, name, kernels)
+    model = load_model(tflite_path, name, kernels, ram)
     model.write(out_dir)
     return model

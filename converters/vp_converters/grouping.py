@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 
+from vp_converters.cost import joining_saves
 from vp_converters.lowering.step import Program
 from vp_converters.schedule import Life, Puller, Wiring, take_over
 
@@ -17,19 +19,42 @@ _MOST_WORK = 2**25
 
 _SLACKS = (1.0, 1.03, 1.1)
 
+_NARROWING = 0.97
 
-def candidates(program: Program) -> Iterator[list[range]]:
-    """Some groupings with a small peak, the most promising first: each cuts the steps so that the
-    group which needs the most memory needs little, and the groups are as few as that allows."""
-    limit = _largest_group(program)
-    costs = group_costs(program, limit)
-    least = _narrowest(costs, len(program.steps), limit)
-    seen: list[list[range]] = []
-    for slack in _SLACKS:
-        groups = _fewest(costs, len(program.steps), int(least * slack), limit)
-        if groups not in seen:
-            seen.append(groups)
-            yield groups
+
+@dataclass(frozen=True)
+class Grouping:
+    """How to run a program.
+
+    Attributes:
+        groups: consecutive ranges of steps; each is streamed.
+        joined: steps, each a group of its own, that make all their rows in one call.
+    """
+
+    groups: tuple[range, ...]
+    joined: frozenset[int] = frozenset()
+
+
+def candidates(program: Program, ram: int | None = None) -> Iterator[Grouping]:
+    """Some ways to run a program, the most promising first: each keeps the group which needs the
+    most memory below a limit, and costs the fewest instructions that this allows.
+
+    Args:
+        ram: the first limit, in bytes; the others are narrower ones. By default the limits are
+            the least one and slightly more.
+    """
+    choice = _Choice(program)
+    limits = [int(choice.least * slack) for slack in _SLACKS]
+    wider: list[int] = []
+    while ram is not None and ram > limits[-1]:
+        wider.append(ram)
+        ram = int(ram * _NARROWING)
+    seen: set[Grouping] = set()
+    for limit in wider + limits:
+        grouping = choice.cheapest(limit)
+        if grouping not in seen:
+            seen.add(grouping)
+            yield grouping
 
 
 def _largest_group(program: Program) -> int:
@@ -117,29 +142,75 @@ def _peak(uses: list[tuple[int, int, int]]) -> int:
     return max(accumulate((size for _, size in changes), initial=0))
 
 
-def _narrowest(costs: dict[range, int], count: int, limit: int) -> int:
-    """The least peak of any grouping of steps 0 .. count - 1."""
-    best = [0] * (count + 1)
-    for end in range(1, count + 1):
-        starts = range(max(0, end - limit), end)
-        best[end] = min(max(best[first], costs[range(first, end)]) for first in starts)
-    return best[count]
+class _Choice:
+    """The groupings of a program.
+
+    Attributes:
+        least: the least peak of any of them, in bytes.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._count = len(program.steps)
+        self._size = _largest_group(program)
+        self._costs = group_costs(program, self._size)
+        self._saved = joining_saves(program)
+        self._joined_costs = {
+            number: group_cost(program.with_joined({number}), range(number, number + 1))
+            for number in self._saved
+        }
+        best = [0] * (self._count + 1)
+        for end in range(1, self._count + 1):
+            starts = range(max(0, end - self._size), end)
+            best[end] = min(max(best[first], self._least_cost(first, end)) for first in starts)
+        self.least = best[-1]
+
+    def _least_cost(self, first: int, end: int) -> int:
+        cost = self._costs[range(first, end)]
+        return min(cost, self._joined_costs.get(first, cost)) if end == first + 1 else cost
+
+    def cheapest(self, most: int) -> Grouping:
+        """Of the groupings whose costs are at most ``most``, that with the fewest instructions; of
+        those the one with the fewest groups, then that with the least sum of costs."""
+        best: list[_Way | None] = [_Way()]
+        for end in range(1, self._count + 1):
+            ways = (
+                self._extended(way, first, end, most)
+                for first, way in enumerate(best[-self._size :], max(0, end - self._size))
+                if way is not None
+            )
+            best.append(min((way for way in ways if way is not None), default=None))
+        way = best[-1]
+        groups: list[range] = []
+        joined = set()
+        end = self._count
+        while way is not None and end:
+            groups.insert(0, range(way.first, end))
+            if way.joined:
+                joined.add(way.first)
+            end = way.first
+            way = best[end]
+        return Grouping(tuple(groups), frozenset(joined))
+
+    def _extended(self, way: _Way, first: int, end: int, most: int) -> _Way | None:
+        """``way`` up to step ``first``, and then a group up to ``end``."""
+        cost, saved, joined = self._costs[range(first, end)], way.saved, False
+        if end == first + 1 and self._joined_costs.get(first, most + 1) <= most:
+            cost, joined = self._joined_costs[first], True
+            saved += self._saved[first]
+        if cost > most:
+            return None
+        return _Way(saved, way.groups + 1, way.costs + cost, first, joined)
 
 
-def _fewest(costs: dict[range, int], count: int, most: int, limit: int) -> list[range]:
-    """The grouping with the fewest groups among those whose costs are at most ``most``; of those,
-    the one with the least sum of costs."""
-    best: list[tuple[int, int, int]] = [(0, 0, 0)]
-    for end in range(1, count + 1):
-        options = []
-        for first in range(max(0, end - limit), end):
-            cost = costs[range(first, end)]
-            if cost <= most and best[first][0] >= 0:
-                options.append((best[first][0] + 1, best[first][1] + cost, first))
-        best.append(min(options, default=(-1, 0, 0)))
-    groups: list[range] = []
-    end = count
-    while end:
-        groups.insert(0, range(best[end][2], end))
-        end = best[end][2]
-    return groups
+@dataclass(frozen=True)
+class _Way:
+    """A grouping of the steps up to some end; what is saved, and how its last group looks."""
+
+    saved: int = 0
+    groups: int = 0
+    costs: int = 0
+    first: int = 0
+    joined: bool = False
+
+    def __lt__(self, other: _Way) -> bool:
+        return (-self.saved, self.groups, self.costs) < (-other.saved, other.groups, other.costs)

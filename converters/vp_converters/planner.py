@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from vp_converters.errors import ConversionError
-from vp_converters.grouping import candidates
+from vp_converters.grouping import Grouping, candidates
 from vp_converters.lowering.step import Program
 from vp_converters.schedule import MAX_ENTRIES, Ring, Schedule, make_schedule
 
@@ -55,12 +56,14 @@ class Plan:
     """All buffers with their offsets.
 
     Attributes:
+        program: the steps that are planned, some of them with their calls joined.
         schedule: what runs when.
         arena_size: bytes, a multiple of ALIGNMENT.
         rows: the buffer with the rows of every activation, by tensor index.
         state, scratch: arena offsets by step number.
     """
 
+    program: Program
     schedule: Schedule
     buffers: tuple[Buffer, ...]
     arena_size: int
@@ -69,35 +72,49 @@ class Plan:
     scratch: dict[int, int]
 
 
-def plan_memory(program: Program) -> Plan:
-    """The smallest plan over several groupings of the steps, and several orders of placing buffers.
+def plan_memory(program: Program, ram: int | None = None) -> Plan:
+    """A plan for the steps.
+
+    Args:
+        ram: bytes that the arena may take: the plan is the one with the fewest instructions that
+            keeps to it. By default it is the one with the smallest arena.
 
     Raises:
-        ConversionError: the arena would be larger than MAX_ARENA, or the images are too high.
+        ConversionError: the arena would be larger than that or than MAX_ARENA, or the images are
+            too high.
     """
     rows = sum(map(program.calls, program.steps))
     if rows > MAX_CALLS:
         raise ConversionError(f"{rows} rows to compute in all; at most {MAX_CALLS} are supported")
-    schedules = (make_schedule(program, groups) for groups in candidates(program))
-    short = [schedule for schedule in schedules if len(schedule.runs) <= MAX_ENTRIES]
-    plan = min(
-        (place_buffers(program, schedule) for schedule in short or [_step_by_step(program)]),
-        key=lambda plan: plan.arena_size,
-    )
-    if plan.arena_size > MAX_ARENA:
-        raise ConversionError(f"the activations need {plan.arena_size} bytes")
-    return plan
-
-
-def _step_by_step(program: Program) -> Schedule:
-    """A schedule with as few changes from one step to another as there can be."""
-    schedule = make_schedule(program, [range(n, n + 1) for n in range(len(program.steps))])
-    if len(schedule.runs) > MAX_ENTRIES:
+    limit = MAX_ARENA if ram is None else min(ram, MAX_ARENA)
+    smallest: Plan | None = None
+    for grouping in chain(candidates(program, ram), [_step_by_step(program)]):
+        plan = plan_grouping(program, grouping)
+        if len(plan.schedule.runs) > MAX_ENTRIES:
+            continue
+        if smallest is None or plan.arena_size < smallest.arena_size:
+            smallest = plan
+        if ram is not None and plan.arena_size <= limit:
+            return plan
+    if smallest is None:
         raise ConversionError(
-            f"a schedule of {len(schedule.runs)} entries; at most {MAX_ENTRIES} are supported: "
-            "the images have too many rows"
+            f"its schedule has more than {MAX_ENTRIES} entries: the images have too many rows"
         )
-    return schedule
+    if smallest.arena_size > limit:
+        wanted = f"the arena needs at least {smallest.arena_size:,} bytes"
+        raise ConversionError(wanted if ram is None else f"{wanted}, more than the {ram:,} given")
+    return smallest
+
+
+def plan_grouping(program: Program, grouping: Grouping) -> Plan:
+    """The plan for one way to run the steps."""
+    joined = program.with_joined(grouping.joined)
+    return place_buffers(joined, make_schedule(joined, grouping.groups))
+
+
+def _step_by_step(program: Program) -> Grouping:
+    """The grouping with the fewest changes from one step to another."""
+    return Grouping(tuple(range(n, n + 1) for n in range(len(program.steps))))
 
 
 def progress_bytes(program: Program) -> int:
@@ -120,6 +137,7 @@ def place_buffers(program: Program, schedule: Schedule) -> Plan:
     for alias in program.aliases:
         rows[alias.output] = rows[program.root(alias.output)]
     return Plan(
+        program=program,
         schedule=schedule,
         buffers=tuple(places),
         arena_size=_total(places),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vp_converters.ir import Graph, Op, Padding, Window
-from vp_converters.lowering.step import Reach, Step, Value, int8_array
+from vp_converters.ir import Graph, Op, Padding, Tensor, Window
+from vp_converters.lowering.step import Joined, Reach, Step, Value, int8_array
 from vp_converters.lowering.tensors import (
     MAX_PRODUCTS,
     activation,
@@ -60,6 +60,7 @@ def lower_conv_2d(graph: Graph, op: Op) -> Step:
             output=target.index,
             reach=(Reach.of(window),),
             macs=macs,
+            joined=_joined(window, target),
         )
     return Step(
         op_index=op.index,
@@ -120,6 +121,12 @@ def lower_depthwise_conv_2d(graph: Graph, op: Op) -> Step:
         reach=(Reach.of(window),),
         macs=products * target.size,
     )
+
+
+def _joined(window: Window, target: Tensor) -> Joined | None:
+    if window.stride != (1, 1):
+        return None
+    return Joined({"output_width": target.shape[1] * target.shape[2]})
 
 
 def _window(op: Op) -> Window:

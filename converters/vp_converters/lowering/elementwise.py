@@ -12,7 +12,7 @@ from vp_converters.fixed_point import (
     quantize_multiplier_below_one,
 )
 from vp_converters.ir import Graph, Op, Tensor
-from vp_converters.lowering.step import Reach, Step, Value, height_of
+from vp_converters.lowering.step import Joined, Reach, Step, Value, height_of
 from vp_converters.lowering.tensors import activation, tensors_of
 from vp_converters.reader import check_activation
 
@@ -40,6 +40,7 @@ def lower_add(graph: Graph, op: Op) -> Step:
             output=target.index,
             reach=(Reach(), Reach()),
             in_place=(0, 1),
+            joined=Joined({"row_size": target.size}),
         )
     dims, strides_a, strides_b = _broadcast_strides(a.shape, b.shape)
     return Step(

@@ -6,8 +6,8 @@ single one. A step's kernel is called once for each row that it makes, or once f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,6 +70,19 @@ class Layout:
     name: str = "nhwc"
 
 
+@dataclass(frozen=True)
+class Joined:
+    """How a kernel makes all rows of its output in one call, as if they were a single long one.
+
+    Attributes:
+        parameters: those that have another value then.
+        scratch: bytes of scratch memory.
+    """
+
+    parameters: Mapping[str, Value]
+    scratch: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """A kernel with the tensors it works on.
@@ -89,6 +102,9 @@ class Step:
         scratch: bytes of memory that a call may overwrite, 0 for a kernel without that argument.
         in_place: positions in ``inputs`` whose memory the output may take over.
         macs: multiplications of the operator itself, for reports.
+        joined: for a kernel with ``reach`` that can make all rows at once where its tensors are
+            whole and dense.
+        is_joined: it does so: ``reach`` is None, and the kernel is called once, for row 0.
     """
 
     op_index: int
@@ -104,6 +120,8 @@ class Step:
     scratch: int = 0
     in_place: tuple[int, ...] = ()
     macs: int = 0
+    joined: Joined | None = None
+    is_joined: bool = False
 
     @property
     def parameter_type(self) -> str:
@@ -155,6 +173,33 @@ class Program:
         if step.reach is None:
             return 1
         return self.height(step.inputs[0] if step.accumulates else step.output)
+
+    def joined(self, step: Step) -> Step | None:
+        """The step with all its calls in one; None if it cannot have that or has a single call."""
+        new = step.joined
+        if (
+            new is None
+            or self.calls(step) == 1
+            or not new.parameters.keys() <= step.parameters.keys()
+        ):
+            return None
+        if not all(self._is_dense(tensor) for tensor in (*step.inputs, step.output)):
+            return None
+        parameters = {**step.parameters, **new.parameters}
+        return replace(step, parameters=parameters, reach=None, scratch=new.scratch, is_joined=True)
+
+    def with_joined(self, numbers: Collection[int]) -> Program:
+        """The program with the calls of some steps joined, by step number."""
+        steps = [
+            (self.joined(step) if number in numbers else None) or step
+            for number, step in enumerate(self.steps)
+        ]
+        return replace(self, steps=tuple(steps))
+
+    def _is_dense(self, tensor: int) -> bool:
+        root = self.root(tensor)
+        dense = Layout(self.graph.tensors[root].size // self.height(root))
+        return self.layout(root) == dense
 
     def root(self, tensor: int) -> int:
         """The tensor whose memory ``tensor`` is another view of."""
