@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from variant_parallelism._paths import firmware_dir
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import load_board
 from variant_parallelism.firmware.tflm_checkout import (
@@ -220,6 +223,33 @@ def test_the_resolver_gets_the_models_operators_and_no_others(
     ]  # fmt: skip
     assert "MicroMutableOpResolver<6>" in text
     assert (tmp_path / "model.tflite").read_bytes() == (DIGITS / "d8.tflite").read_bytes()
+
+
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("cmake", "ninja", "arm-none-eabi-gcc"))),
+    reason="no cmake, ninja or ARM compiler",
+)
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["-DVP_RUNTIME=another"], "VP_RUNTIME is 'another', not compiled or tflm"),
+        (["-DVP_RUNTIME=tflm"], "git clone https://github.com/tensorflow/tflite-micro"),
+        (["-DVP_RUNTIME=tflm", "-DVP_TFLM_PATH={checkout}"], "cortex_m_generic/README.md"),
+    ],
+)
+def test_cmake_says_what_it_misses(
+    arguments: list[str], complaint: str, checkout: Path, tmp_path: Path
+) -> None:
+    firmware = firmware_dir()
+    command = [
+        *("cmake", "-S", str(firmware), "-B", str(tmp_path / "build"), "-G", "Ninja"),
+        f"-DCMAKE_TOOLCHAIN_FILE={firmware / 'cmake' / 'arm-none-eabi.cmake'}",
+        *("-DVP_BOARD=mps2-an386", f"-DVP_VARIANTS_DIR={tmp_path}"),
+        *(text.format(checkout=checkout) for text in arguments),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert complaint in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("command", ["build", "bench"])
