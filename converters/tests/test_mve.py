@@ -143,6 +143,25 @@ def _convolution(rng: random.Random, spec: tuple, activation: str, path: Path) -
     return _written(maker, source, output, path)
 
 
+def _single_channel(rng: random.Random, activation: str, path: Path) -> Path:
+    maker = Layers(rng)
+    source = maker.input((1, 9, 8, 1))
+    window = _window(2, 1, "SAME") | {"DepthMultiplier": 8}
+    shape = (1, 5, 4, 8)
+    weights = (1, 10, 5, 8)
+    output = maker.layer(source, "DEPTHWISE_CONV_2D", weights, shape, activation, **window)
+    return _written(maker, source, output, path)
+
+
+def _vector(rng: random.Random, depth: int, activation: str, path: Path) -> Path:
+    maker = Layers(rng)
+    source = maker.input((1, depth))
+    channels = rng.randint(2, 14)
+    shape, weights = (1, channels), (channels, depth)
+    output = maker.layer(source, "FULLY_CONNECTED", weights, shape, activation)
+    return _written(maker, source, output, path)
+
+
 def _depthwise(rng: random.Random, spec: tuple, activation: str, path: Path) -> Path:
     height, width, channels, kernel, stride, dilation, padding = spec
     maker = Layers(rng)
@@ -164,6 +183,10 @@ def _layers(folder: Path, rounds: int) -> Iterator[tuple[Path, str]]:
             for depth in DEPTHS:
                 path = folder / f"pointwise_{depth}_{place}"
                 yield _pointwise(rng, depth, activation, path), "mve_conv_1x1"
+                path = folder / f"vector_{depth}_{place}"
+                yield _vector(rng, depth, activation, path), "mve_fully_connected"
+            path = folder / f"single_{place}"
+            yield _single_channel(rng, activation, path), "mve_conv_2d"
             for index, spec in enumerate(CONVOLUTIONS):
                 path = folder / f"convolution_{index}_{place}"
                 kernel = "mve_conv_2d_3_columns" if spec in OVERLAPPING else "mve_conv_2d"

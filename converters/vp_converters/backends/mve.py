@@ -191,12 +191,24 @@ def _pool(step: Step) -> Step:
     return replace(step, kernel=f"mve_{step.kernel}", type=step.type or step.kernel)
 
 
+def _single_channel(step: Step) -> Step | None:
+    """A depthwise convolution of one channel is a convolution of depth 1."""
+    window = _fields(step, "window")
+    if window["input_channels"] != 1:
+        return None
+    channels = _number(window, "output_channels")
+    weights = _array(step.parameters, "weights").reshape(-1, channels).T
+    parameters = {**step.parameters, "weights": int8_array("weights", weights), "groups": 1}
+    return _conv_2d(replace(step, parameters=parameters))
+
+
 _BUILDERS: Mapping[str, Callable[[Step], Step | None]] = {
     "add": _add,
     "average_pool_2d": _pool,
     "conv_1x1": _dense,
     "conv_2d": _conv_2d,
     "depthwise_conv_2d": _depthwise_conv_2d,
+    "depthwise_conv_2d_multiplied": _single_channel,
     "fully_connected": _dense,
     "global_average_pool": _pool,
     "global_max_pool": _pool,

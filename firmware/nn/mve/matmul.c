@@ -221,9 +221,59 @@ static void run_tiles(const vp_nn_mve_matmul *m, tile *run, int32_t size, const 
     }
 }
 
+/* A single pixel: 4 channels at a time, at least 4. */
+static int32x4_t dot_pixel(const int8_t *x, const int8_t *weights, int32_t depth)
+{
+    const int8_t *w1 = weights + depth;
+    const int8_t *w2 = w1 + depth;
+    const int8_t *w3 = w2 + depth;
+    int32x4_t sums;
+    __asm__ volatile("mov r0, #0\n\t"
+                     "mov r2, #0\n\t"
+                     "mov r4, #0\n\t"
+                     "mov r6, #0\n\t"
+                     "wlstp.8 lr, %[depth], 2f\n"
+                     "1:\n\t"
+                     "vldrb.8 q0, [%[x]], #16\n\t"
+                     "vldrb.8 q1, [%[w0]], #16\n\t"
+                     "vmladava.s8 r0, q0, q1\n\t"
+                     "vldrb.8 q1, [%[w1]], #16\n\t"
+                     "vmladava.s8 r2, q0, q1\n\t"
+                     "vldrb.8 q1, [%[w2]], #16\n\t"
+                     "vmladava.s8 r4, q0, q1\n\t"
+                     "vldrb.8 q1, [%[w3]], #16\n\t"
+                     "vmladava.s8 r6, q0, q1\n\t"
+                     "letp lr, 1b\n"
+                     "2:\n\t" VP_NN_MVE_COLLECT("%q[sums]")
+                     : [sums] "=w"(sums), [x] "+&r"(x), [w0] "+&r"(weights), [w1] "+&r"(w1),
+                       [w2] "+&r"(w2), [w3] "+&r"(w3)
+                     : [depth] "r"(depth)
+                     : "r0", "r2", "r4", "r6", "lr", "q0", "q1", "memory");
+    return sums;
+}
+
+static void run_pixel(const vp_nn_mve_matmul *m, const int8_t *x, int8_t *output)
+{
+    const vp_nn_mve_output *o = m->output;
+    for (int32_t channel = 0; channel < m->channels; channel += 4) {
+        const int32_t c = min(channel, m->channels - 4);
+        const int32x4x2_t scale = vld2q_s32(o->scale + 2 * c);
+        const int32x4_t shift = vldrbq_s32(o->shift + c);
+        int32x4_t v = dot_pixel(x, m->weights + c * m->depth, m->depth);
+        v = vqrdmulhq_s32(vaddq_s32(v, scale.val[0]), scale.val[1]);
+        /* -1 for negative numbers that are rounded: their ties go down, VRSHL's go up. */
+        v = vaddq_s32(v, vshrq_n_s32(vandq_s32(v, shift), 31));
+        v = vqaddq_n_s32(vrshlq_s32(v, shift), o->zero_point);
+        v = vminq_s32(vmaxq_s32(v, vdupq_n_s32(o->min)), vdupq_n_s32(o->max));
+        vstrbq_s32(output + c, v);
+    }
+}
+
 void vp_nn_mve_matmul_row(const vp_nn_mve_matmul *m, const int8_t *x, int8_t *output)
 {
-    if (m->depth <= VECTOR) {
+    if (m->pixels == 1 && m->channels >= 4) {
+        run_pixel(m, x, output);
+    } else if (m->depth <= VECTOR) {
         run_tiles(m, tile_1, 4, x, output);
     } else if (m->depth <= 2 * VECTOR) {
         run_tiles(m, tile_2, 3, x, output);
