@@ -84,7 +84,8 @@ def choose_layouts(program: Program, proven: Sequence[bool]) -> dict[int, Planar
             and all(_reads_planes(steps[r], proven[r], planes) for r in readers[source])
         ):
             rows[source] = planes
-        tiles = [proven[r] and _reads_tiles(steps[r]) for r in readers.get(target, ())]
+        width = window_of(step)["output_width"]
+        tiles = [proven[r] and _reads_tiles(steps[r], width) for r in readers.get(target, ())]
         if target not in shared and tiles and all(tiles):
             rows[target] = _tiles_for(step)
     return rows
@@ -178,12 +179,11 @@ def _reads_planes(step: Step, proven: bool, planes: Planar16) -> bool:
     return proven and step.kernel == "depthwise_conv_2d" and planes_for(step) == planes
 
 
-def _reads_tiles(step: Step) -> bool:
-    return (
-        step.kernel == "conv_1x1"
-        and step.parameters["row_step"] == 1
-        and step.parameters["column_step"] == step.parameters["input_channels"]
-    )
+def _reads_tiles(step: Step, width: int) -> bool:
+    """Whether it is a 1x1 convolution of every pixel of rows of ``width``."""
+    if step.kernel != "conv_1x1":
+        return False
+    return step.parameters["row_step"] == 1 and step.parameters["output_width"] == width
 
 
 def _tiles_for(step: Step) -> Tile16:
