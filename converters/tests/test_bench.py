@@ -144,6 +144,15 @@ def test_a_missing_tool_names_its_package(tmp_path: Path, monkeypatch: pytest.Mo
         bench_model(DIGITS, "mps2-an386")
 
 
+def test_a_model_that_does_not_fit_names_it(
+    monkeypatch: pytest.MonkeyPatch, emulated: None
+) -> None:
+    small = replace(BOARDS["mps2-an386"], code_bytes=1000)
+    monkeypatch.setattr(vp_converters.bench, "BOARDS", {"mps2-an386": small})
+    with pytest.raises(ConversionError, match=r"d8.tflite: too large for mps2-an386: constants of"):
+        bench_model(DIGITS, "mps2-an386")
+
+
 def test_best_kernels_exist() -> None:
     for board in BOARDS.values():
         kernels = best_kernels(board)

@@ -103,10 +103,13 @@ def test_a_program_that_does_not_fit_is_an_error(tmp_path: Path, emulated: None)
         _run(tmp_path, MPS2_AN386, text)
 
 
-def test_an_arena_that_does_not_fit_is_an_error(tmp_path: Path, emulated: None) -> None:
-    one = next(cases("graph", 1, tmp_path, 1))
+def test_a_model_that_does_not_fit_is_an_error(tmp_path: Path, emulated: None) -> None:
+    one = next(cases("conv_2d", 1, tmp_path, 1))
     small = replace(MPS2_AN386, arena_bytes=one.model.arena_size - 1)
-    with pytest.raises(ConversionError, match=r"too large for mps2-an386: an arena of"):
+    with pytest.raises(ConversionError, match=r"too large for mps2-an386: arena of"):
+        run_on_target([one.model], [one.inputs], small)
+    small = replace(MPS2_AN386, code_bytes=one.model.weight_bytes - 1)
+    with pytest.raises(ConversionError, match=r"too large for mps2-an386: constants of"):
         run_on_target([one.model], [one.inputs], small)
 
 

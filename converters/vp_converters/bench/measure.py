@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from vp_converters.bench.footprint import Footprint, footprint
 from vp_converters.compiler import CompiledModel
-from vp_converters.errors import ConversionError
 from vp_converters.host import Int8Array, program_files, sources_of
 from vp_converters.target import Machine
 from vp_converters.target.program import (
@@ -101,11 +100,7 @@ def measure(
             does not end well.
     """
     machine.check_tools()
-    if model.arena_size > machine.arena_bytes:
-        raise ConversionError(
-            f"too large for {machine.name}: an arena of {model.arena_size:,} bytes, it has room "
-            f"for {machine.arena_bytes:,}"
-        )
+    machine.check_size(model.weight_bytes, model.arena_size)
     with tempfile.TemporaryDirectory(prefix="vp-bench-") as temporary:
         work = Path(temporary)
         parts = _build(work, model, machine, probe)

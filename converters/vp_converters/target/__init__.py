@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vp_converters.compiler import CompiledModel
-from vp_converters.errors import ConversionError
 from vp_converters.host import program_files, sources_of
 from vp_converters.target.machines import (
     BOARDS,
@@ -86,11 +85,7 @@ def run_on_target(
 
 def _build(work: Path, models: Sequence[CompiledModel], machine: Machine) -> None:
     arena = max(model.arena_size for model in models)
-    if arena > machine.arena_bytes:
-        raise ConversionError(
-            f"too large for {machine.name}: an arena of {arena:,} bytes, it has room for "
-            f"{machine.arena_bytes:,}"
-        )
+    machine.check_size(sum(model.weight_bytes for model in models), arena)
     files = program_files(models)
     table = ", ".join(f"&{model.name}" for model in models)
     files["models.c"] += (

@@ -32,7 +32,7 @@ class Machine:
         count: more arguments that make its counter count instructions.
         instruction_ps, tick_ps: picoseconds that an instruction then takes, and a step of the
             counter.
-        arena_bytes: the largest arena.
+        code_bytes, arena_bytes: memory for code and constants, and for an arena.
         kernels: what its instruction set can run, best first.
     """
 
@@ -46,6 +46,7 @@ class Machine:
     count: Sequence[str] = ()
     instruction_ps: int = 0
     tick_ps: int = 0
+    code_bytes: int = 4 << 20
     arena_bytes: int = 16 << 20
     kernels: Sequence[str] = ("portable",)
 
@@ -60,8 +61,24 @@ class Machine:
             if shutil.which(tool) is None:
                 raise ConversionError(f"{tool} not found: apt install {package}")
 
+    def check_size(self, constants: int, arena: int) -> None:
+        """ConversionError if so many bytes do not fit, before a compiler labours over them."""
+        parts = (("constants", constants, self.code_bytes), ("arena", arena, self.arena_bytes))
+        for what, size, room in parts:
+            if size > room:
+                raise ConversionError(
+                    f"too large for {self.name}: {what} of {size:,} bytes, it has room for {room:,}"
+                )
 
-def _board(name: str, core: str, flags: str, tick_ps: int, kernels: Sequence[str]) -> Machine:
+
+def _board(
+    name: str,
+    core: str,
+    flags: str,
+    tick_ps: int,
+    kernels: Sequence[str],
+    code_bytes: int = 4 << 20,
+) -> Machine:
     return Machine(
         name=name,
         core=core,
@@ -83,6 +100,7 @@ def _board(name: str, core: str, flags: str, tick_ps: int, kernels: Sequence[str
         count=("-icount", f"shift={_ICOUNT_SHIFT}"),
         instruction_ps=1000 << _ICOUNT_SHIFT,
         tick_ps=tick_ps,
+        code_bytes=code_bytes,
         kernels=kernels,
     )
 
@@ -107,6 +125,7 @@ MPS3_AN547 = _board(
     "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard",
     tick_ps=31250,
     kernels=("mve", "dsp", "portable"),
+    code_bytes=16 << 20,
 )
 BOARDS: Mapping[str, Machine] = {
     board.name: board for board in (MPS2_AN386, MPS2_AN500, MPS3_AN547)
@@ -120,4 +139,6 @@ SANITIZED_HOST = Machine(
     link_flags=(),
     sources=("host_start.c",),
     run=("./program.elf",),
+    code_bytes=1 << 30,
+    arena_bytes=1 << 30,
 )
