@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from exactness import Int8Array
+from exactness import Int8Array, Runner
 from fuzz_corpus import Mutant
 from vp_converters import CompiledModel, ConversionError, load_model
 from vp_converters.oracle import Oracle
@@ -97,15 +97,20 @@ def accepted(verdicts: Sequence[Verdict], folder: Path) -> list[CompiledModel]:
     return models
 
 
-def wrong(models: Sequence[CompiledModel]) -> tuple[int, list[str]]:
-    """(number compared, names of those that differ from tflite_micro where it has an answer).
+def sanitized(models: Sequence[CompiledModel], inputs: Sequence[Int8Array]) -> list[Int8Array]:
+    """The outputs under the sanitizers.
 
     Raises:
         ConversionError: the C draws a warning, or a sanitizer stops it.
     """
-    inputs = [_inputs(model) for model in models]
     machine = replace(SANITIZED_HOST, flags=(*SANITIZED_HOST.flags, "-Wshadow"))
-    outputs = [result.outputs for result in run_on_target(models, inputs, machine)]
+    return [result.outputs for result in run_on_target(models, inputs, machine)]
+
+
+def compare(models: Sequence[CompiledModel], runner: Runner) -> tuple[int, list[str]]:
+    """(number compared, names of those that differ from tflite_micro where it has an answer)."""
+    inputs = [_inputs(model) for model in models]
+    outputs = runner(models, inputs)
     tasks = [(model.data, values) for model, values in zip(models, inputs, strict=True)]
     expected = in_children(_ask_oracle, tasks)
     both = [

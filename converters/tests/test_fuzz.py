@@ -23,7 +23,7 @@ from fuzz_corpus import (
     places,
     truncated,
 )
-from fuzzing import accepted, judge, wrong
+from fuzzing import accepted, compare, judge, sanitized
 from random_graphs import small_graph_draft
 from vp_converters import ConversionError
 from vp_converters.lowering import lower
@@ -75,7 +75,7 @@ def test_what_is_accepted_is_correct(tmp_path: Path, scale: int) -> None:
         assert [f"{v.label}: {v.fault}" for v in verdicts if v.fault] == []
         models = accepted(verdicts, tmp_path)
         assert len(models) > len(batch) // 20
-        compared, differing = wrong(models)
+        compared, differing = compare(models, sanitized)
         assert compared > len(models) // 2
         labels = [batch[int(re.sub(r"\D", "", name))].label for name in differing]
         assert labels == []
