@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from fleet_factory import KEY, make_fleet, make_image
@@ -173,6 +175,24 @@ def test_nodes_that_heard_a_higher_boot_counter_come_back(heard: int, key: bytes
     assert world.classify(make_image(world.fleet, 1), deadline_s=2).missing == ()
     world.run(20)
     assert boots[-1] == world.core._out.boot == 100 + sum(JUMPS[:needed])
+
+
+@pytest.mark.parametrize("seed", range(21))
+def test_one_jump_is_enough_whatever_was_on_its_way(seed: int) -> None:
+    """What a slow line still carries at the jump is rejected after it, and is no reason to jump."""
+    chance = random.Random(seed)
+    boots: list[int] = []
+    world = forgotten(make_fleet(serial=1, udp=1), 101, boots)
+    world.run(chance.random() * HELLO_S)
+    world.submit(make_image(world.fleet), deadline_s=15)
+    for _ in range(3):
+        world.bytes_per_s[0] = chance.choice([800.0, 1500.0, 3000.0, 6000.0, 11_000.0])
+        world.delay_s = chance.choice([0.001, 0.05, 0.2, 0.5])
+        world.run(1.5 * chance.random() * HELLO_S)
+    world.delay_s = 0.001
+    world.run(20)
+    (answer,) = world.answers()
+    assert (boots, answer.missing) == ([100 + JUMPS[0]], ())
 
 
 def test_jumps_end_where_they_do_not_help() -> None:

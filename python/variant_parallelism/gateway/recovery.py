@@ -40,7 +40,7 @@ class BootRecovery:
     def answered(self, node: Node) -> None:
         """The node answered something: it listens."""
         node.answered_at = node.counters.messages_out
-        node.rejected_before = None if node.hello is None else node.hello.rejected
+        node.rejected_before = None
 
     def hello(self, node: Node, hello: Hello, same_boot: bool) -> tuple[bool, str | None]:
         """Judge a HELLO: whether the boot counter jumped, and what to tell people."""
@@ -48,8 +48,10 @@ class BootRecovery:
             node.answered_at = node.counters.messages_out
             node.rejected_before = hello.rejected
             return False, None
-        unanswered = node.counters.messages_out - node.answered_at
-        if min(hello.rejected - node.rejected_before, unanswered) < _IGNORED:
+        # What was on its way at a jump, under the old counter, is rejected yet: it means nothing.
+        old = max(0, node.jumped_at - node.answered_at)
+        unanswered = node.counters.messages_out - node.answered_at - old
+        if min(hello.rejected - node.rejected_before - old, unanswered) < _IGNORED:
             return False, None
         return self._jump(node)
 
@@ -62,11 +64,8 @@ class BootRecovery:
         if not self._left or before + self._left[0] > _HIGHEST_JUMP:
             return False, self._give_up(node)
         self._out.raise_boot(self._left.pop(0))
-        # What is still on its way under the old counter will be rejected, and means nothing: the
-        # next HELLO is where counting begins again.
         for other in self._nodes:
-            other.answered_at = other.counters.messages_out
-            other.rejected_before = None
+            other.jumped_at = other.counters.messages_out
         if self._warned:
             return True, None
         self._warned = True

@@ -50,9 +50,11 @@ class Node:
     begun_boot: int = -1
     """This gateway's boot counter when it began that request."""
     answered_at: int = 0
-    """Messages that had been sent to it when it last answered one."""
+    """Messages that had been sent to it when it last answered one, or when the next HELLO came."""
     rejected_before: int | None = None
-    """What its HELLO before that answer said of messages rejected."""
+    """What its first HELLO since it last answered said of messages rejected."""
+    jumped_at: int = 0
+    """Messages that had been sent to it when the boot counter last jumped."""
     stale: int = 0
     """Replayed messages since the last accepted one."""
     stale_told: bool = False
