@@ -1,9 +1,14 @@
 #include "fixed_point.h"
 
-/* Fixed-point formats: Qm.n has m integer bits and n = 31 - m fractional ones. The polynomial, the
- * table of exponentials and the Newton iteration are gemmlowp's (fixedpoint.h). */
-#define DISTANCE_FRACTION_BITS 26 /* Q5.26, distances from the best score */
-#define SUM_INTEGER_BITS 12       /* Q12.19, sums of exponentials */
+/* Fixed-point formats: Qm.n has m integer bits and n = 31 - m fractional ones. The Newton iteration is
+ * gemmlowp's (fixedpoint.h). */
+#define SUM_INTEGER_BITS 12 /* Q12.19, sums of exponentials */
+
+/* x / 2^bits, to nearest, ties up; x below 2^31, bits 1 .. 31. */
+static uint32_t shift_right(uint32_t x, int32_t bits)
+{
+    return (x + (UINT32_C(1) << (bits - 1))) >> bits;
+}
 
 static int32_t shift_left_saturating(int32_t x, int32_t bits)
 {
@@ -12,41 +17,6 @@ static int32_t shift_left_saturating(int32_t x, int32_t bits)
         return INT32_MAX;
     }
     return x < -threshold ? INT32_MIN : vp_nn_shift_left(x, bits);
-}
-
-/* exp(x) in Q0.31 for -1/4 <= x < 0 in Q0.31: Taylor's series about -1/8. */
-static int32_t exp_small(int32_t x)
-{
-    const int32_t exp_minus_eighth = 1895147668;
-    const int32_t third = 715827883;
-    const int32_t x1 = x + (1 << 28);
-    const int32_t x2 = vp_nn_high_product(x1, x1);
-    const int32_t x3 = vp_nn_high_product(x2, x1);
-    const int32_t x4 = vp_nn_high_product(x2, x2);
-    const int32_t cubic = vp_nn_high_product(vp_nn_shift_right(x4, 2) + x3, third) + x2;
-    return exp_minus_eighth +
-           vp_nn_high_product(exp_minus_eighth, x1 + vp_nn_shift_right(cubic, 1));
-}
-
-/* exp(x) in Q0.31 for x <= 0 in Q5.26. */
-static int32_t exp_negative(int32_t x)
-{
-    /* exp(-2^(i - 2)) in Q0.31 */
-    static const int32_t powers[7] = {1672461947, 1302514674, 790015084, 290630308,
-                                      39332535,   720401,     242};
-    const int32_t quarter = 1 << (DISTANCE_FRACTION_BITS - 2);
-    if (x == 0) {
-        return INT32_MAX;
-    }
-    const int32_t small = (x & (quarter - 1)) - quarter;
-    const int32_t quarters = small - x;
-    int32_t result = exp_small(vp_nn_shift_left(small, 5));
-    for (int32_t i = 0; i < 7; i++) {
-        if (quarters & (quarter << i)) {
-            result = vp_nn_high_product(result, powers[i]);
-        }
-    }
-    return result;
 }
 
 /* 1 / (1 + x) in Q0.31 for 0 <= x < 1 in Q0.31: Newton's iteration for the reciprocal of
@@ -75,40 +45,40 @@ static int32_t leading_zeros(uint32_t x)
     return count;
 }
 
-static int32_t exp_of_score(const vp_nn_softmax *p, int32_t distance)
-{
-    return exp_negative(vp_nn_high_product(vp_nn_shift_left(distance, p->shift), p->multiplier));
-}
-
 static void run_row(const vp_nn_softmax *p, const int8_t *input, int8_t *output)
 {
+    const int32_t *exponentials = p->exponentials;
+    const int8_t *end = input + p->classes;
+    int32_t distances = p->distances;
     int32_t best = INT8_MIN;
-    for (int32_t c = 0; c < p->classes; c++) {
-        best = input[c] > best ? input[c] : best;
+    for (const int8_t *at = input; at < end; at++) {
+        best = *at > best ? *at : best;
     }
-    int32_t sum = 0;
-    for (int32_t c = 0; c < p->classes; c++) {
-        const int32_t distance = input[c] - best;
-        if (distance >= p->min_distance) {
-            sum += vp_nn_shift_right(exp_of_score(p, distance), SUM_INTEGER_BITS);
+    uint32_t sum = 0;
+    for (const int8_t *at = input; at < end; at++) {
+        const int32_t distance = best - *at;
+        if (distance < distances) {
+            sum += shift_right((uint32_t)exponentials[distance], SUM_INTEGER_BITS);
         }
     }
 
     /* The best score alone contributes 2^19, so 1 <= zeros <= 12. */
-    const int32_t zeros = leading_zeros((uint32_t)sum);
-    const int32_t fraction = (int32_t)(((uint32_t)sum << zeros) - UINT32_C(0x80000000));
-    const int32_t reciprocal = reciprocal_of_one_plus(fraction);
-    const int32_t exponent = SUM_INTEGER_BITS - zeros + 31 - 8;
-
-    for (int32_t c = 0; c < p->classes; c++) {
-        const int32_t distance = input[c] - best;
-        int32_t score = INT8_MIN;
-        /* With an exponent above 31 every score is below half a step. TFLM stops the program there. */
-        if (distance >= p->min_distance && exponent <= 31) {
-            const int32_t share = vp_nn_high_product(reciprocal, exp_of_score(p, distance));
-            score += vp_nn_shift_right(share, exponent);
+    const int32_t zeros = leading_zeros(sum);
+    const int32_t reciprocal = reciprocal_of_one_plus((int32_t)((sum << zeros) - UINT32_C(0x80000000)));
+    int32_t exponent = SUM_INTEGER_BITS - zeros + 31 - 8;
+    if (exponent > 31) {
+        /* Every score is below half a step. TFLM stops the program there. */
+        exponent = 31;
+        distances = 0;
+    }
+    for (const int8_t *at = input; at < end; at++) {
+        const int32_t distance = best - *at;
+        uint32_t share = 0;
+        if (distance < distances) {
+            share = (uint32_t)vp_nn_high_product(reciprocal, exponentials[distance]);
+            share = shift_right(share, exponent);
         }
-        output[c] = (int8_t)vp_nn_clamp(score, INT8_MIN, INT8_MAX);
+        *output++ = (int8_t)((int32_t)(share < 255u ? share : 255u) + INT8_MIN);
     }
 }
 

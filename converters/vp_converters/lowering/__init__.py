@@ -10,11 +10,12 @@ from collections.abc import Callable
 from vp_converters.errors import ConversionError
 from vp_converters.ir import Graph, Op
 from vp_converters.lowering.convolution import lower_conv_2d, lower_depthwise_conv_2d
-from vp_converters.lowering.elementwise import lower_add, lower_softmax
+from vp_converters.lowering.elementwise import lower_add
 from vp_converters.lowering.fully_connected import lower_fully_connected
 from vp_converters.lowering.layout import lower_pad, lower_reshape
 from vp_converters.lowering.pool import lower_pool_2d
 from vp_converters.lowering.reduce import lower_mean, lower_reduce_max
+from vp_converters.lowering.softmax import lower_softmax
 from vp_converters.lowering.step import Alias, Program, Step
 
 LOWERINGS: dict[str, Callable[[Graph, Op], Step | Alias]] = {

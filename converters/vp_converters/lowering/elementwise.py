@@ -1,4 +1,4 @@
-"""ADD and SOFTMAX (TFLM: kernels/add_common.cc, softmax_common.cc)."""
+"""ADD (TFLM: kernels/add_common.cc)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from vp_converters.fixed_point import (
     activation_range,
-    quantize_multiplier,
     quantize_multiplier_below_one,
 )
 from vp_converters.ir import Graph, Op, Tensor
@@ -18,8 +17,6 @@ from vp_converters.reader import check_activation
 
 _ADD_LEFT_SHIFT = 20
 _MAX_BROADCAST_DIMS = 4
-_SOFTMAX_MAX_CLASSES = 4095
-_SOFTMAX_INPUT_INTEGER_BITS = 5
 
 
 def lower_add(graph: Graph, op: Op) -> Step:
@@ -114,43 +111,3 @@ def _same_pattern(a: tuple[int, int], b: tuple[int, int]) -> bool:
 
 def _strides(dims: list[int]) -> list[int]:
     return [0 if size == 1 else math.prod(dims[i + 1 :]) for i, size in enumerate(dims)]
-
-
-def lower_softmax(graph: Graph, op: Op) -> Step:
-    """A softmax step over the last dimension."""
-    (source,), target = tensors_of(graph, op, 1)
-    scale, _ = activation(source)
-    if activation(target) != (1 / 256, -128) or source.shape != target.shape or not source.shape:
-        raise ValueError("the output must have the input's shape, scale 1/256 and zero point -128")
-    classes = source.shape[-1]
-    if classes > _SOFTMAX_MAX_CLASSES:
-        raise ValueError(f"{classes} classes; at most {_SOFTMAX_MAX_CLASSES} are supported")
-    beta = op.attributes.beta
-    ratio = min(beta * scale * 2 ** (31 - _SOFTMAX_INPUT_INTEGER_BITS), 2.0**31 - 1)
-    if not ratio > 1:
-        raise ValueError(f"beta {beta:g} * scale {scale:g} is too small")
-    multiplier, shift = _softmax_multiplier(ratio)
-    radius = (2**_SOFTMAX_INPUT_INTEGER_BITS - 1) * 2 ** (31 - _SOFTMAX_INPUT_INTEGER_BITS)
-    return Step(
-        op_index=op.index,
-        operator=op.kind,
-        kernel="softmax",
-        parameters={
-            "rows": source.size // classes,
-            "classes": classes,
-            "multiplier": multiplier,
-            "shift": shift,
-            "min_distance": -(radius >> shift),
-        },
-        inputs=(source.index,),
-        output=target.index,
-        in_place=(0,),
-    )
-
-
-def _softmax_multiplier(ratio: float) -> tuple[int, int]:
-    if ratio < 2.0**30:
-        return quantize_multiplier(ratio)
-    # One more bit than elsewhere: only a distance of 0 is ever shifted this far.
-    multiplier, shift = quantize_multiplier(ratio / 2)
-    return multiplier, shift + 1

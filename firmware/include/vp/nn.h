@@ -239,10 +239,11 @@ void vp_nn_reduce_max_run(const vp_nn_reduction *p, const int8_t *input, int8_t 
 /** SOFTMAX over the last dimension. The output's scale is 1/256, its zero point -128. */
 typedef struct vp_nn_softmax {
     int32_t rows;
-    int32_t classes; /**< 1 .. VP_NN_SOFTMAX_MAX_CLASSES. */
-    int32_t multiplier;
-    int32_t shift;        /**< 0 .. 31, to the left. */
-    int32_t min_distance; /**< Scores further than this below the best count as 0; 0 or negative. */
+    int32_t classes;   /**< 1 .. VP_NN_SOFTMAX_MAX_CLASSES. */
+    int32_t distances; /**< 1 .. 256. Scores this far below the best one or further count as 0. */
+    /** exp(-distance * scale * beta) in Q0.31, `distances` of them: what a score that far below the best
+     * one counts. */
+    const int32_t *exponentials;
 } vp_nn_softmax;
 
 /** The sum of exponentials of this many classes fits its 12 integer bits. */
