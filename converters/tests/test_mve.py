@@ -177,7 +177,7 @@ def _depthwise(rng: random.Random, spec: tuple, activation: str, path: Path) -> 
 def _layers(folder: Path, rounds: int) -> Iterator[tuple[Path, str]]:
     """(file, the kernel that it must run on)."""
     for number in range(rounds):
-        for activation in ("NONE", "RELU"):
+        for activation in ("NONE", "RELU", "RELU_N1_TO_1"):
             rng = random.Random(f"mve {number} {activation}")
             place = f"{number}_{activation}.tflite"
             for depth in DEPTHS:

@@ -29,6 +29,7 @@ _STRIP_COLUMN = 64
 _STRIP_SIDE = 4
 _LARGE_KERNEL = 12
 _HALF = 2**30
+_RELU, _LINEAR, _CLAMPED = range(3)
 
 
 def apply(program: Program) -> Program:
@@ -61,14 +62,17 @@ def _output(step: Step) -> dict[str, Value] | None:
     shift = np.broadcast_to(_array(output, "shift"), bias.shape)
     if not 2 <= bias.size <= _MAX_CHANNELS or shift.max() > 0:
         return None
-    edges = [_number(output, name) for name in ("zero_point", "min", "max")]
+    zero_point, low, high = (_number(output, name) for name in ("zero_point", "min", "max"))
+    kind = _CLAMPED
+    if (low, high) == (-128, 127):
+        kind = _RELU if zero_point == low else _LINEAR
     return {
         "scale": int32_array("scale", np.stack([bias, multiplier], axis=1)),
         "shift": int8_array("shift", shift),
-        "zero_point": edges[0],
-        "min": edges[1],
-        "max": edges[2],
-        "plain": int(edges == [-128, -128, 127]),
+        "zero_point": zero_point,
+        "min": low,
+        "max": high,
+        "kind": kind,
     }
 
 

@@ -18,6 +18,12 @@ extern "C" {
 /** Longest side of the kernel of a depthwise convolution. */
 #define VP_NN_MVE_LARGE_KERNEL 12
 
+/** Kinds of outputs: zero_point = min = -128 and max = 127, as after a ReLU; min = -128 and max = 127;
+ * anything. */
+#define VP_NN_MVE_RELU 0
+#define VP_NN_MVE_LINEAR 1
+#define VP_NN_MVE_CLAMPED 2
+
 /** vp_nn_output for channels whose shifts are all 0 or to the right. */
 typedef struct vp_nn_mve_output {
     const int32_t *scale; /**< For each channel its bias and its multiplier, 0 or 2^30 .. 2^31 - 1. */
@@ -25,7 +31,7 @@ typedef struct vp_nn_mve_output {
     int32_t zero_point;   /**< This and the next two are loaded together. */
     int32_t min;
     int32_t max;
-    int32_t plain; /**< 1: zero_point = min = -128 and max = 127, as after a ReLU; 0: anything. */
+    int32_t kind; /**< VP_NN_MVE_RELU, VP_NN_MVE_LINEAR or, always right, VP_NN_MVE_CLAMPED. */
 } vp_nn_mve_output;
 
 /** CONV_2D with a 1x1 kernel, at least 2 output channels. Weights [output_channels][input_channels] and

@@ -90,19 +90,14 @@ static void run_tile(const vp_nn_mve_conv_2d *p, const int8_t *x, uint16x8_t pla
         .scale = p->output.scale,
         .shift = p->output.shift,
         .output = output,
-        .edges = p->output.plain ? VP_NN_MVE_EDGES_PLAIN(&p->output)
-                                 : VP_NN_MVE_EDGES_EXACT(&p->output),
+        .edges = vp_nn_mve_edges(&p->output),
     };
     register loop *at __asm__("r12") = &l;
     for (int32_t i = 0; i < PIXELS + 2; i++) {
         l.x[i] = x + i * column;
     }
     vstrhq_u16(l.places, places);
-    if (p->output.plain) {
-        PAIRS(PLAIN);
-    } else {
-        PAIRS(EXACT);
-    }
+    VP_NN_MVE_FOR_KIND(p->output.kind, PAIRS);
 }
 
 void vp_nn_mve_conv_2d_3_columns_row(const vp_nn_mve_conv_2d *p, int32_t row,

@@ -78,8 +78,9 @@ typedef char loop_is_as_the_assembly_has_it[offsetof(loop, places) == 88 ? 1 : -
     "ldrd r0, r2, [r3, #" place "]\n\t" VP_NN_MVE_SCALE(q, "r0", "r2", shift, KIND)
 
 /* VPT uses the predicate too. */
-#define LANES_PLAIN
-#define LANES_EXACT "ldr r0, [r12, #48]\n\tvmsr p0, r0\n\t"
+#define LANES_RELU
+#define LANES_LINEAR "ldr r0, [r12, #48]\n\tvmsr p0, r0\n\t"
+#define LANES_CLAMPED LANES_LINEAR
 
 #define PAIRS(STEPS, KIND)                                                                       \
     __asm__ volatile(                                                                            \
@@ -137,20 +138,27 @@ typedef char loop_is_as_the_assembly_has_it[offsetof(loop, places) == 88 ? 1 : -
         : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "lr", "q0", "q1",  \
           "q2", "q3", "q4", "q5", "q6", "q7", "p0", "cc", "memory")
 
-#define DEFINE_PAIRS(name, STEPS)                \
-    static void name(loop *l, int32_t plain)     \
-    {                                            \
-        register loop *at __asm__("r12") = l;    \
-        if (plain) {                             \
-            PAIRS(STEPS, PLAIN);                 \
-        } else {                                 \
-            PAIRS(STEPS, EXACT);                 \
-        }                                        \
-    }
+#define PAIRS_STRIDE_1(KIND) PAIRS(STRIDE_1, KIND)
+#define PAIRS_STRIDE_2(KIND) PAIRS(STRIDE_2, KIND)
+#define PAIRS_ANY(KIND) PAIRS(ANY, KIND)
 
-DEFINE_PAIRS(pairs_stride_1, STRIDE_1)
-DEFINE_PAIRS(pairs_stride_2, STRIDE_2)
-DEFINE_PAIRS(pairs_any, ANY)
+static void pairs_stride_1(loop *l, int32_t kind)
+{
+    register loop *at __asm__("r12") = l;
+    VP_NN_MVE_FOR_KIND(kind, PAIRS_STRIDE_1);
+}
+
+static void pairs_stride_2(loop *l, int32_t kind)
+{
+    register loop *at __asm__("r12") = l;
+    VP_NN_MVE_FOR_KIND(kind, PAIRS_STRIDE_2);
+}
+
+static void pairs_any(loop *l, int32_t kind)
+{
+    register loop *at __asm__("r12") = l;
+    VP_NN_MVE_FOR_KIND(kind, PAIRS_ANY);
+}
 
 static void begin(loop *l, const vp_nn_mve_depthwise_conv_2d *p, int8_t *output)
 {
@@ -167,8 +175,7 @@ static void begin(loop *l, const vp_nn_mve_depthwise_conv_2d *p, int8_t *output)
     l->back_x = back * w->stride_width * COLUMN;
     l->back_output = back * w->output_channels;
     l->step = 4 * w->output_channels;
-    l->edges = p->output.plain ? VP_NN_MVE_EDGES_PLAIN(&p->output)
-                               : VP_NN_MVE_EDGES_EXACT(&p->output);
+    l->edges = vp_nn_mve_edges(&p->output);
     l->lanes = vctp16q((uint32_t)(2 * width));
     l->stride = (uint32_t)(w->stride_width * COLUMN);
     vstrbq_u8(l->weight_places, vp_nn_mve_strips_weights(w, 0, 0));
@@ -185,13 +192,13 @@ static void run_strips(const vp_nn_mve_depthwise_conv_2d *p, loop *l, int32_t ch
     l->pairs = channels / 2;
     if (w->stride_width == 1 && w->dilation_width == 1 && w->kernel_width <= 3) {
         vstrwq_u32(l->x, vsubq_n_u32(x, LEAD_STRIDE_1));
-        pairs_stride_1(l, p->output.plain);
+        pairs_stride_1(l, p->output.kind);
     } else if (w->stride_width == 2 && w->dilation_width == 1) {
         vstrwq_u32(l->x, vsubq_n_u32(x, LEAD_STRIDE_2));
-        pairs_stride_2(l, p->output.plain);
+        pairs_stride_2(l, p->output.kind);
     } else {
         vstrwq_u32(l->x, vsubq_n_u32(x, LEAD_ANY(l->stride)));
-        pairs_any(l, p->output.plain);
+        pairs_any(l, p->output.kind);
     }
 }
 

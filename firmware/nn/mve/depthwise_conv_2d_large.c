@@ -64,11 +64,11 @@ static int16x8_t scale_pair(const vp_nn_mve_output *p, int32_t c, int32x4_t a, i
 {
     const int32_t *scale = p->scale + 2 * c;
     const int8_t *shift = p->shift + c;
-    __asm__ volatile(VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", EXACT)
-                         VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[b]", "r0", "r2", "r4", EXACT)
-                             VP_NN_MVE_NARROW_EXACT("%q[a]", "%q[b]", "%[edges]")
+    __asm__ volatile(VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", CLAMPED)
+                         VP_NN_MVE_NEXT_CHANNEL VP_NN_MVE_SCALE("%q[b]", "r0", "r2", "r4", CLAMPED)
+                             VP_NN_MVE_NARROW_CLAMPED("%q[a]", "%q[b]", "%[edges]")
                      : [a] "+w"(a), [b] "+w"(b), [scale] "+&r"(scale), [shift] "+&r"(shift)
-                     : [edges] "r"(VP_NN_MVE_EDGES_EXACT(p))
+                     : [edges] "r"(VP_NN_MVE_EDGES_CLAMPED(p))
                      : VP_NN_MVE_TEMPORARIES);
     return vreinterpretq_s16_s32(a);
 }

@@ -9,25 +9,33 @@ static inline int32_t min(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-/* Some pixels against the weights of `pairs` pairs of channels. x: 4 pixels, the last one repeated if
- * there are fewer. */
-typedef void tile(const vp_nn_mve_matmul *m, const int8_t *const x[4], int32_t channel,
-                  int32_t pairs, uint16x8_t places, int8_t *output);
+/* The pixels of a tile, 3 or 4: where their inputs are from the first one's on, and where their outputs
+ * go. The last one is repeated where there are fewer. */
+typedef struct tile {
+    int32_t offset[4];
+    uint16x8_t places;
+} tile;
+
+/* A tile against the weights of `pairs` pairs of channels from channel `channel` on. */
+typedef void tile_kernel(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, int32_t channel,
+                         int32_t pairs, int8_t *output);
 
 /* Depth 1 .. 16: the inputs of 4 pixels stay in registers, all channels pass by. */
-#define DOT_1(q)                                \
-    "vldrb.8 %q[w], [%[weights]]\n\t"           \
-    "add %[weights], %[weights], %[depth]\n\t"  \
+#define NEXT_ANY "vldrb.8 %q[w], [%[weights]]\n\tadd %[weights], %[weights], %[depth]\n\t"
+#define NEXT_8 "vldrb.8 %q[w], [%[weights]], #8\n\t"
+#define NEXT_16 "vldrb.8 %q[w], [%[weights]], #16\n\t"
+#define DOT_1(q, NEXT)                          \
+    NEXT                                        \
     "vmladav.s8 r0, %q[w], %q[x0]\n\t"          \
     "vmladav.s8 r2, %q[w], %q[x1]\n\t"          \
     "vmladav.s8 r4, %q[w], %q[x2]\n\t"          \
     "vmladav.s8 r6, %q[w], %q[x3]\n\t" VP_NN_MVE_COLLECT(q) VP_NN_MVE_NEXT_CHANNEL
 
-#define PAIRS_1(KIND)                                                                             \
+#define PAIRS_1(NEXT, KIND)                                                                             \
     __asm__ volatile(                                                                             \
         "dls lr, %[pairs]\n"                                                                      \
-        "1:\n\t" DOT_1("%q[a]") VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", KIND)                  \
-            DOT_1("%q[w]") VP_NN_MVE_SCALE("%q[w]", "r0", "r2", "r4", KIND)                       \
+        "1:\n\t" DOT_1("%q[a]", NEXT) VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", KIND)                  \
+            DOT_1("%q[w]", NEXT) VP_NN_MVE_SCALE("%q[w]", "r0", "r2", "r4", KIND)                       \
                 VP_NN_MVE_NARROW_##KIND("%q[a]", "%q[w]", "%[edges]")                             \
         "vstrb.16 %q[a], [%[output], %q[places]]\n\t"                                             \
         "add %[output], %[output], #2\n\t"                                                        \
@@ -35,28 +43,32 @@ typedef void tile(const vp_nn_mve_matmul *m, const int8_t *const x[4], int32_t c
         : [a] "=&w"(a), [w] "=&w"(w), [weights] "+&r"(weights), [scale] "+&r"(scale),             \
           [shift] "+&r"(shift), [output] "+&r"(output)                                            \
         : [x0] "w"(x0), [x1] "w"(x1), [x2] "w"(x2), [x3] "w"(x3), [depth] "r"(m->depth),          \
-          [edges] "r"(VP_NN_MVE_EDGES_##KIND(m->output)), [places] "w"(places),                   \
+          [edges] "r"(VP_NN_MVE_EDGES_##KIND(m->output)), [places] "w"(t->places),                 \
           [pairs] "r"(pairs)                                                                      \
         : VP_NN_MVE_TEMPORARIES)
 
-static void tile_1(const vp_nn_mve_matmul *m, const int8_t *const x[4], int32_t channel,
-                   int32_t pairs, uint16x8_t places, int8_t *output)
+#define PAIRS_1_ANY(KIND) PAIRS_1(NEXT_ANY, KIND)
+
+static void tile_1(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, int32_t channel,
+                   int32_t pairs, int8_t *output)
 {
     const mve_pred16_t lanes = vctp8q((uint32_t)m->depth);
-    const int8x16_t x0 = vldrbq_z_s8(x[0], lanes);
-    const int8x16_t x1 = vldrbq_z_s8(x[1], lanes);
-    const int8x16_t x2 = vldrbq_z_s8(x[2], lanes);
-    const int8x16_t x3 = vldrbq_z_s8(x[3], lanes);
+    const int8x16_t x0 = vldrbq_z_s8(x, lanes);
+    const int8x16_t x1 = vldrbq_z_s8(x + t->offset[1], lanes);
+    const int8x16_t x2 = vldrbq_z_s8(x + t->offset[2], lanes);
+    const int8x16_t x3 = vldrbq_z_s8(x + t->offset[3], lanes);
     const int8_t *weights = m->weights + channel * m->depth;
     const int32_t *scale = m->output->scale + 2 * channel;
     const int8_t *shift = m->output->shift + channel;
     int32x4_t a;
     int8x16_t w;
     output += channel;
-    if (m->output->plain) {
-        PAIRS_1(PLAIN);
+    if (m->depth == 8 && m->output->kind == VP_NN_MVE_RELU) {
+        PAIRS_1(NEXT_8, RELU);
+    } else if (m->depth == 16 && m->output->kind == VP_NN_MVE_RELU) {
+        PAIRS_1(NEXT_16, RELU);
     } else {
-        PAIRS_1(EXACT);
+        VP_NN_MVE_FOR_KIND(m->output->kind, PAIRS_1_ANY);
     }
 }
 
@@ -87,30 +99,26 @@ static void tile_1(const vp_nn_mve_matmul *m, const int8_t *const x[4], int32_t 
           [shift] "+&r"(shift), [output] "+&r"(output)                                            \
         : [x0] "w"(x0), [x1] "w"(x1), [x2] "w"(x2), [y0] "w"(y0), [y1] "w"(y1), [y2] "w"(y2),     \
           [depth] "r"(m->depth), [edges] "r"(VP_NN_MVE_EDGES_##KIND(m->output)),                  \
-          [places] "r"(&places), [pairs] "r"(pairs)                                               \
+          [places] "r"(&t->places), [pairs] "r"(pairs)                                               \
         : VP_NN_MVE_TEMPORARIES)
 
-static void tile_2(const vp_nn_mve_matmul *m, const int8_t *const x[4], int32_t channel,
-                   int32_t pairs, uint16x8_t places, int8_t *output)
+static void tile_2(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, int32_t channel,
+                   int32_t pairs, int8_t *output)
 {
     const mve_pred16_t lanes = vctp8q((uint32_t)(m->depth - VECTOR));
-    const int8x16_t x0 = vldrbq_s8(x[0]);
-    const int8x16_t x1 = vldrbq_s8(x[1]);
-    const int8x16_t x2 = vldrbq_s8(x[2]);
-    const int8x16_t y0 = vldrbq_z_s8(x[0] + VECTOR, lanes);
-    const int8x16_t y1 = vldrbq_z_s8(x[1] + VECTOR, lanes);
-    const int8x16_t y2 = vldrbq_z_s8(x[2] + VECTOR, lanes);
+    const int8x16_t x0 = vldrbq_s8(x);
+    const int8x16_t x1 = vldrbq_s8(x + t->offset[1]);
+    const int8x16_t x2 = vldrbq_s8(x + t->offset[2]);
+    const int8x16_t y0 = vldrbq_z_s8(x + VECTOR, lanes);
+    const int8x16_t y1 = vldrbq_z_s8(x + VECTOR + t->offset[1], lanes);
+    const int8x16_t y2 = vldrbq_z_s8(x + VECTOR + t->offset[2], lanes);
     const int8_t *weights = m->weights + channel * m->depth;
     const int32_t *scale = m->output->scale + 2 * channel;
     const int8_t *shift = m->output->shift + channel;
     int32x4_t a;
     int8x16_t w;
     output += channel;
-    if (m->output->plain) {
-        PAIRS_2(PLAIN);
-    } else {
-        PAIRS_2(EXACT);
-    }
+    VP_NN_MVE_FOR_KIND(m->output->kind, PAIRS_2);
 }
 
 /* Depth above 16: 3 pixels x 2 channels of sums in registers, which leaves none for the rest: the
@@ -178,12 +186,12 @@ typedef char loop_is_as_the_assembly_has_it[offsetof(loop, places) == 48 ? 1 : -
         : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "lr", "q0", "q1",  \
           "q2", "p0", "cc", "memory")
 
-static void tile_many(const vp_nn_mve_matmul *m, const int8_t *const x[4], int32_t channel,
-                      int32_t pairs, uint16x8_t places, int8_t *output)
+static void tile_many(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, int32_t channel,
+                      int32_t pairs, int8_t *output)
 {
     const int8_t *weights = m->weights + channel * m->depth;
     loop l = {
-        .x = {x[0], x[1], x[2]},
+        .x = {x, x + t->offset[1], x + t->offset[2]},
         .weights = {weights, weights + m->depth},
         .rest = m->depth - VECTOR,
         .step = 2 * m->depth,
@@ -191,30 +199,33 @@ static void tile_many(const vp_nn_mve_matmul *m, const int8_t *const x[4], int32
         .scale = m->output->scale + 2 * channel,
         .shift = m->output->shift + channel,
         .output = output + channel,
-        .edges = m->output->plain ? VP_NN_MVE_EDGES_PLAIN(m->output)
-                                  : VP_NN_MVE_EDGES_EXACT(m->output),
+        .edges = vp_nn_mve_edges(m->output),
     };
     register loop *at __asm__("r12") = &l;
-    vstrhq_u16(l.places, places);
-    if (m->output->plain) {
-        PAIRS_MANY(PLAIN);
-    } else {
-        PAIRS_MANY(EXACT);
-    }
+    vstrhq_u16(l.places, t->places);
+    VP_NN_MVE_FOR_KIND(m->output->kind, PAIRS_MANY);
 }
 
-static void run_tiles(const vp_nn_mve_matmul *m, tile *run, int32_t size, const int8_t *x,
+static tile make_tile(const vp_nn_mve_matmul *m, int32_t pixels)
+{
+    tile t = {.places = vp_nn_mve_places(pixels, m->channels)};
+    for (int32_t i = 0; i < 4; i++) {
+        t.offset[i] = min(i, pixels - 1) * m->step;
+    }
+    return t;
+}
+
+static void run_tiles(const vp_nn_mve_matmul *m, tile_kernel *run, int32_t size, const int8_t *x,
                       int8_t *output)
 {
+    tile t = make_tile(m, size);
     for (int32_t left = m->pixels; left > 0; left -= size) {
-        const int32_t pixels = min(left, size);
-        const int32_t last = pixels - 1;
-        const int8_t *const pointers[4] = {x, x + min(1, last) * m->step,
-                                           x + min(2, last) * m->step, x + last * m->step};
-        const uint16x8_t places = vp_nn_mve_places(pixels, m->channels);
-        run(m, pointers, 0, m->channels / 2, places, output);
+        if (left < size) {
+            t = make_tile(m, left);
+        }
+        run(m, &t, x, 0, m->channels / 2, output);
         if (m->channels % 2) {
-            run(m, pointers, m->channels - 2, 1, places, output);
+            run(m, &t, x, m->channels - 2, 1, output);
         }
         x += size * m->step;
         output += size * m->channels;

@@ -30,37 +30,57 @@
 
 /* VRSHL rounds ties up. That is right where negative results are cut off; elsewhere ties of negative
  * numbers must go down, so 1 is taken from these first, unless the shift is 0. */
-#define VP_NN_MVE_SHIFT_PLAIN(q, shift) "vrshl.s32 " q ", " shift "\n\t"
-#define VP_NN_MVE_SHIFT_EXACT(q, shift)        \
+#define VP_NN_MVE_SHIFT_RELU(q, shift) "vrshl.s32 " q ", " shift "\n\t"
+#define VP_NN_MVE_SHIFT_LINEAR(q, shift)       \
     "asr r6, " shift ", #31\n\t"               \
     "vpt.s32 lt, " q ", zr\n\t"                \
     "vaddt.i32 " q ", " q ", r6\n\t"           \
     "vrshl.s32 " q ", " shift "\n\t"
+#define VP_NN_MVE_SHIFT_CLAMPED(q, shift) VP_NN_MVE_SHIFT_LINEAR(q, shift)
 
-/** Scales vector q; PLAIN or EXACT. */
+/** Scales vector q; KIND: RELU, LINEAR or CLAMPED. */
 #define VP_NN_MVE_SCALE(q, bias, multiplier, shift, KIND) \
     "vadd.i32 " q ", " q ", " bias "\n\t"                 \
     "vqrdmulh.s32 " q ", " q ", " multiplier "\n\t"       \
     VP_NN_MVE_SHIFT_##KIND(q, shift)
 
 /** Scaled vectors a and b become 8 numbers in a: those of one pixel next to each other. Register
- * `edges` holds VP_NN_MVE_EDGES_PLAIN or _EXACT of the vp_nn_mve_output. */
-#define VP_NN_MVE_NARROW_PLAIN(a, b, edges)    \
+ * `edges` holds VP_NN_MVE_EDGES_<KIND> of the vp_nn_mve_output. */
+#define VP_NN_MVE_NARROW_RELU(a, b, edges)     \
     "vqmovnb.s32 " a ", " a "\n\t"             \
     "vqmovnt.s32 " a ", " b "\n\t"             \
-    "vqadd.s16 " a ", " a ", " edges "\n\t"   \
+    "vqadd.s16 " a ", " a ", " edges "\n\t"    \
     "vqmovnb.s16 " a ", " a "\n\t"
-#define VP_NN_MVE_NARROW_EXACT(a, b, edges)    \
+#define VP_NN_MVE_NARROW_LINEAR(a, b, edges) VP_NN_MVE_NARROW_RELU(a, b, edges)
+#define VP_NN_MVE_NARROW_CLAMPED(a, b, edges)  \
     "vqmovnb.s32 " a ", " a "\n\t"             \
     "vqmovnt.s32 " a ", " b "\n\t"             \
-    "ldm " edges ", {r0, r2, r4}\n\t"         \
+    "ldm " edges ", {r0, r2, r4}\n\t"          \
     "vqadd.s16 " a ", " a ", r0\n\t"           \
     "vdup.16 " b ", r2\n\t"                    \
     "vmax.s16 " a ", " a ", " b "\n\t"         \
     "vdup.16 " b ", r4\n\t"                    \
     "vmin.s16 " a ", " a ", " b "\n\t"
-#define VP_NN_MVE_EDGES_PLAIN(p) ((uintptr_t)(p)->zero_point)
-#define VP_NN_MVE_EDGES_EXACT(p) ((uintptr_t)&(p)->zero_point)
+#define VP_NN_MVE_EDGES_RELU(p) ((uintptr_t)(p)->zero_point)
+#define VP_NN_MVE_EDGES_LINEAR(p) ((uintptr_t)(p)->zero_point)
+#define VP_NN_MVE_EDGES_CLAMPED(p) ((uintptr_t)&(p)->zero_point)
+
+static inline uintptr_t vp_nn_mve_edges(const vp_nn_mve_output *p)
+{
+    return p->kind == VP_NN_MVE_CLAMPED ? VP_NN_MVE_EDGES_CLAMPED(p) : VP_NN_MVE_EDGES_LINEAR(p);
+}
+
+/** ASSEMBLY(KIND) for the kind of an output. */
+#define VP_NN_MVE_FOR_KIND(kind, ASSEMBLY)     \
+    do {                                       \
+        if ((kind) == VP_NN_MVE_RELU) {        \
+            ASSEMBLY(RELU);                    \
+        } else if ((kind) == VP_NN_MVE_LINEAR) { \
+            ASSEMBLY(LINEAR);                  \
+        } else {                               \
+            ASSEMBLY(CLAMPED);                 \
+        }                                      \
+    } while (0)
 
 #define VP_NN_MVE_TEMPORARIES "r0", "r2", "r4", "r6", "lr", "p0", "memory"
 
