@@ -1,5 +1,6 @@
 /* Runs the vectors of a JSON file that holds one case per line:
- * {"name": ..., "k": n, "scores": [...], "indices": [...]}. Usage: test_topk vectors/topk.json */
+ * {"name": ..., "k": n, "scores": [...], "indices": [...]}, then random scores, against the definition of
+ * the order. Usage: test_topk vectors/topk.json */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,62 @@ static int run_case(const char *line)
     return failed;
 }
 
+static uint32_t random_below(uint32_t limit)
+{
+    static uint32_t state = 5;
+    state = state * 1664525u + 1013904223u;
+    return (state >> 8) % limit;
+}
+
+static int is_better(vp_topk_entry a, vp_topk_entry b)
+{
+    return a.score > b.score || (a.score == b.score && a.index < b.index);
+}
+
+/* Whether the survivors are in order and nothing that was left out is better than the last of them:
+ * then they are the ones. */
+static int run_random(uint32_t count, uint32_t k, uint32_t values)
+{
+    static int8_t scores[VP_TOPK_MAX_CLASSES];
+    static vp_topk_entry entries[VP_TOPK_MAX_CLASSES];
+    const uint32_t expected = k < count ? k : count;
+    for (uint32_t i = 0; i < count; i++) {
+        scores[i] = (int8_t)((int)(random_below(values) * (256u / values)) - 128);
+    }
+    int right = vp_topk_select(scores, count, k, entries) == expected;
+    uint32_t better = 0;
+    for (uint32_t i = 0; i < expected && right; i++) {
+        right = entries[i].index < count && entries[i].score == scores[entries[i].index] &&
+                (i == 0u || is_better(entries[i - 1u], entries[i]));
+    }
+    for (uint32_t i = 0; i < count && right; i++) {
+        const vp_topk_entry entry = {.index = (uint16_t)i, .score = scores[i]};
+        better += (uint32_t)is_better(entry, entries[expected - 1u]);
+    }
+    if (!right || better != expected - 1u) {
+        fprintf(stderr, "failed: %u of %u classes, %u values\n", k, count, values);
+        return 1;
+    }
+    return 0;
+}
+
+static int run_all_random(void)
+{
+    static const uint32_t values[] = {1, 2, 16, 256};
+    int failures = 0;
+    for (uint32_t i = 0; i < 4u; i++) {
+        for (int round = 0; round < 500; round++) {
+            const uint32_t count = 1u + random_below(120);
+            failures += run_random(count, 1u + random_below(count + 3u), values[i]);
+        }
+        failures += run_random(1000, VP_TOPK_FEW, values[i]) +
+                    run_random(1000, VP_TOPK_FEW + 1u, values[i]) +
+                    run_random(VP_TOPK_MAX_CLASSES, 5, values[i]) +
+                    run_random(VP_TOPK_MAX_CLASSES, VP_TOPK_MAX_CLASSES, values[i]);
+    }
+    return failures;
+}
+
 int main(int argc, char **argv)
 {
     static char line[LINE_SIZE];
@@ -78,6 +135,9 @@ int main(int argc, char **argv)
     vp_topk_entry entry;
     const int8_t score = 0;
     failures += vp_topk_select(&score, VP_TOPK_MAX_CLASSES + 1u, 1u, &entry) != 0u;
-    printf("%d cases, %d failures\n", cases + 1, failures);
+    failures += vp_topk_select(&score, 0, 1u, &entry) != 0u;
+    failures += vp_topk_select(&score, 1u, 0, &entry) != 0u;
+    failures += run_all_random();
+    printf("%d cases of the file, %d failures in all\n", cases, failures);
     return failures != 0 || cases == 0;
 }

@@ -14,6 +14,9 @@ extern "C" {
 /** Most classes that an entry's index can name. */
 #define VP_TOPK_MAX_CLASSES 65536u
 
+/** Up to this many survivors are found in one pass, with next to no stack. */
+#define VP_TOPK_FEW 16u
+
 /** One survivor. */
 typedef struct vp_topk_entry {
     uint16_t index; /**< Class, 0 .. class count - 1. */
@@ -21,8 +24,9 @@ typedef struct vp_topk_entry {
 } vp_topk_entry;
 
 /**
- * Selects the k best of `count` scores in one pass, best first; of equal scores the lower index
- * comes first, as in tf.math.top_k.
+ * Selects the k best of `count` scores, best first; of equal scores the lower index comes first, as in
+ * tf.math.top_k. Beyond VP_TOPK_FEW of them it looks at each score twice and takes 1 KB of stack; the
+ * time then does not depend on k.
  *
  * @param scores  `count` scores.
  * @param count   Number of classes, at most VP_TOPK_MAX_CLASSES.
