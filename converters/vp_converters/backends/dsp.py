@@ -26,7 +26,14 @@ from vp_converters.backends.dsp_layouts import (
     with_planes,
 )
 from vp_converters.backends.dsp_scaling import Weights, is_linear, records
-from vp_converters.lowering.step import ConstantArray, Program, Step, Value, int8_array
+from vp_converters.lowering.step import (
+    ConstantArray,
+    Joined,
+    Program,
+    Step,
+    Value,
+    int8_array,
+)
 
 _RUN_BYTES = 1024
 _LARGE_RUN_BYTES = 4096
@@ -131,6 +138,7 @@ def _conv_1x1(step: Step, rows: Mapping[int, Rows]) -> Step:
             step,
             kernel="dsp_conv_1x1_tiled",
             type="",
+            joined=None,
             parameters={"filters": _filters(step, target, _tiled_order(weights)), "width": width},
         )
     depth = _number(step, "input_channels")
@@ -157,6 +165,10 @@ def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str,
     stored = _padded(filter_weights(step))
     depth = stored.shape[1]
     run = _run(depth)
+    joined = step.joined
+    if joined is not None:
+        pixels = cast(int, joined.parameters["output_width"])
+        joined = Joined({"width": pixels}, min(run + 2, pixels) * depth * 2)
     return replace(
         step,
         kernel=kernel,
@@ -168,6 +180,7 @@ def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str,
             **fields,
         },
         scratch=min(run + 2, width) * depth * 2,
+        joined=joined,
     )
 
 

@@ -165,7 +165,9 @@ def planes_for(step: Step) -> Planar16:
     last = (width + 3) // 4 * 4 - 1
     read = 2 * (last * stride + kernel + kernel % 2)
     read = max(plane, read + read % 4)
-    size = (window["input_channels"] - 1) * plane + read + 4
+    # Padding is written by pairs, up to the first pixel of the next plane.
+    written = plane + 2 * lead + 2
+    size = (window["input_channels"] - 1) * plane + max(read, written + written % 4)
     return Planar16(lead, plane, read, size)
 
 

@@ -18,6 +18,10 @@
 
 #include "vp/nn.h"
 
+#if !defined(__ARM_FEATURE_DSP) || !defined(__thumb2__)
+#error "these kernels need Armv7E-M with DSP (-mcpu=cortex-m4, m7, m33): or compile with --kernels portable"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
