@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def random_cuts(rng: random.Random, count: int) -> list[range]:
     """A random grouping of ``count`` steps."""
     inner = [cut for cut in range(1, count) if rng.random() < 0.4]
     edges = [0, *inner, count]
-    return [range(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [range(a, b) for a, b in pairwise(edges) if a < b]
 
 
 @dataclass

@@ -16,7 +16,7 @@ from vp_converters.files import write_folder
 from vp_converters.lowering import lower
 from vp_converters.lowering.step import Program
 from vp_converters.names import check_identifier, identifier_from
-from vp_converters.passes import run_passes
+from vp_converters.passes import Change, run_and_report
 from vp_converters.planner import Plan, plan_memory
 from vp_converters.reader import check_activation, read_file
 
@@ -66,6 +66,7 @@ class CompiledModel:
         kernels: "portable", "dsp" or "mve".
         hash: the first 8 bytes of BLAKE2s-256 over the .tflite file, as in vp_model.hash.
         data: the .tflite file.
+        changes: what the graph passes did.
     """
 
     name: str
@@ -73,6 +74,7 @@ class CompiledModel:
     hash: bytes
     data: bytes
     plan: Plan
+    changes: tuple[Change, ...] = ()
 
     @property
     def program(self) -> Program:
@@ -200,7 +202,8 @@ def load_model(
     identifier = identifier_from(path.stem) if name is None else check_identifier(name)
     data, graph = read_file(path)
     try:
-        plan = plan_memory(for_kernels(lower(run_passes(graph)), kernels), ram)
+        graph, changes = run_and_report(graph)
+        plan = plan_memory(for_kernels(lower(graph), kernels), ram)
     except ConversionError as error:
         raise ConversionError(f"{path}: {error}") from None
     return CompiledModel(
@@ -209,6 +212,7 @@ def load_model(
         hash=hashlib.blake2s(data).digest()[:HASH_SIZE],
         data=data,
         plan=plan,
+        changes=changes,
     )
 
 

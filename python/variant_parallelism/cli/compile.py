@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from variant_parallelism.cli.sizes import parse_bytes
 from variant_parallelism.errors import VpError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vp_converters import CompiledModel
     from vp_converters.check import CheckResult
 
@@ -23,7 +22,24 @@ def command(
     name: Annotated[
         str | None, typer.Option(help="C identifier; default: the file's name.")
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the arena's buffers.")] = False,
+    kernels: Annotated[
+        str, typer.Option(help="portable (C99), dsp (Cortex-M4, M7, M33) or mve (Cortex-M55).")
+    ] = "portable",
+    ram: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BYTES", help="Fastest plan with an arena of so much (64K, 1M); else smallest."
+        ),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what was fused, and why not more.")
+    ] = False,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Draw the arena over time: .html, .svg, .png; - prints a table."
+        ),
+    ] = None,
     check: Annotated[
         int, typer.Option(min=0, help="Compare this many random inputs with tflite_micro.")
     ] = 0,
@@ -31,20 +47,27 @@ def command(
 ) -> None:
     """Compile MODEL into OUT and print what it needs."""
     try:
-        from vp_converters import compile_model
+        from vp_converters import load_model
+        from vp_converters.plan_page import check_suffix, write_plan
     except ImportError as error:
         raise VpError(
             f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
         ) from None
-    compiled = compile_model(model, out, name)
+    picture = Path(plan) if plan not in (None, "-") else None
+    if picture is not None:
+        check_suffix(picture)
+    budget = None if ram is None else parse_bytes("--ram", ram)
+    compiled = load_model(model, name, kernels, budget)
+    compiled.write(out)
+    if picture is not None:
+        write_plan(compiled, picture)
     result = _check(compiled, check) if check else None
     if as_json:
-        report = compiled.report()
-        if result is not None:
-            report |= {"inputs_checked": result.inputs, "mismatches": result.mismatches}
-        print(json.dumps(report))
+        _print_json(compiled, explain, result)
     else:
-        _print(compiled, out, plan)
+        _print(compiled, out, explain, with_plan=plan == "-")
+        if picture is not None:
+            print(picture)
         if result is not None:
             print(f"{result.inputs} inputs, {result.mismatches} mismatches")
     if result is not None and result.mismatches:
@@ -62,51 +85,32 @@ def _check(compiled: CompiledModel, count: int) -> CheckResult:
         return check_model(compiled, count, lambda done: bar.advance(task, done))
 
 
-def _print(compiled: CompiledModel, out: Path, with_plan: bool) -> None:
+def _print_json(
+    compiled: CompiledModel, with_explanation: bool, result: CheckResult | None
+) -> None:
+    report = compiled.report()
+    if with_explanation:
+        from vp_converters.explain import explain
+
+        report |= {"explain": explain(compiled).as_json()}
+    if result is not None:
+        report |= {"inputs_checked": result.inputs, "mismatches": result.mismatches}
+    print(json.dumps(report))
+
+
+def _print(compiled: CompiledModel, out: Path, with_explanation: bool, with_plan: bool) -> None:
     from rich.console import Console
 
+    from variant_parallelism.cli.compile_print import print_buffers, print_explanation, print_steps
+
     console = Console()
-    _print_steps(console, compiled)
+    if with_explanation:
+        print_explanation(console, compiled)
+    else:
+        print_steps(console, compiled)
     if with_plan:
-        _print_plan(console, compiled)
-    print(f"{out / compiled.name}.c, model {compiled.hash.hex()}")
+        print_buffers(console, compiled)
+    print(f"{out / compiled.name}.c, model {compiled.hash.hex()}, {compiled.kernels} kernels")
     print(f"arena    {compiled.arena_size:>12,} bytes")
     print(f"weights  {compiled.weight_bytes:>12,} bytes")
     print(f"MACs     {compiled.macs:>12,}")
-
-
-def _print_steps(console: Console, compiled: CompiledModel) -> None:
-    from rich import box
-    from rich.table import Table
-
-    heads = ("step", "operator", "kernel", "output", "MACs", "weights")
-    table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns[4:]:
-        column.justify = "right"
-    for number, step in enumerate(compiled.steps()):
-        table.add_row(
-            str(number),
-            f"{step.operator} {step.op_index}",
-            step.kernel,
-            "x".join(map(str, step.shape)),
-            f"{step.macs:,}",
-            f"{step.weights:,}",
-        )
-    console.print(table)
-
-
-def _print_plan(console: Console, compiled: CompiledModel) -> None:
-    from rich import box
-    from rich.table import Table
-
-    heads = ("buffer", "offset", "bytes", "first step", "last step")
-    table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    last = len(compiled.steps()) - 1
-    for buffer in sorted(compiled.plan.buffers, key=lambda b: (b.first, b.offset)):
-        label = ", ".join(f"tensor {t}" for t in buffer.tensors) or "scratch"
-        first = "input" if buffer.first < 0 else str(buffer.first)
-        end = "output" if buffer.last > last else str(max(buffer.last, 0))
-        table.add_row(label, f"{buffer.offset:,}", f"{buffer.size:,}", first, end)
-    console.print(table)
