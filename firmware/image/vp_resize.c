@@ -126,10 +126,23 @@ static inline int8_t *mix_columns(const pair *rows, const uint32_t *places, uint
     return out;
 }
 
+static int8_t *copy_columns(const uint8_t *source, uint32_t count, const int8_t *lut, int8_t *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        *out++ = lut[source[i]];
+    }
+    return out;
+}
+
 /* One row of the crop. */
 static int8_t *mix_rows(const vp_resize *g, const pair *rows, const int8_t *lut, int8_t *out)
 {
     uint32_t places[COLUMNS];
+    if (rows->fraction % 256u == 0u && g->source_width == (uint32_t)g->crop_width + g->margin) {
+        const uint8_t *row = rows->fraction == 0u ? rows->upper : rows->lower;
+        return copy_columns(row + (uint32_t)g->crop_left * g->channels,
+                            (uint32_t)g->crop_width * g->channels, lut, out);
+    }
     axis x = axis_at(g->crop_left, g->source_width, (uint32_t)g->crop_width + g->margin);
     for (uint32_t left = g->crop_width; left > 0u;) {
         const uint32_t count = left < COLUMNS ? left : COLUMNS;
