@@ -60,7 +60,7 @@ def lower_conv_2d(graph: Graph, op: Op) -> Step:
             output=target.index,
             reach=(Reach.of(window),),
             macs=macs,
-            joined=_joined(window, target),
+            joined=_joined(window, target, depth),
         )
     return Step(
         op_index=op.index,
@@ -123,10 +123,11 @@ def lower_depthwise_conv_2d(graph: Graph, op: Op) -> Step:
     )
 
 
-def _joined(window: Window, target: Tensor) -> Joined | None:
+def _joined(window: Window, target: Tensor, depth: int) -> Joined | None:
     if window.stride != (1, 1):
         return None
-    return Joined({"output_width": target.shape[1] * target.shape[2]})
+    pixels = target.shape[1] * target.shape[2]
+    return Joined({"output_width": pixels, "column_step": depth})
 
 
 def _window(op: Op) -> Window:
