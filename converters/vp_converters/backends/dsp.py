@@ -168,7 +168,8 @@ def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str,
     joined = step.joined
     if joined is not None:
         pixels = cast(int, joined.parameters["output_width"])
-        joined = Joined({"width": pixels}, min(run + 2, pixels) * depth * 2)
+        fields_then: dict[str, Value] = {"width": pixels, "column_stride": 1}
+        joined = Joined(fields_then, min(run + 2, pixels) * depth * 2)
     return replace(
         step,
         kernel=kernel,

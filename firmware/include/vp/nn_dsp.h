@@ -39,7 +39,7 @@ typedef struct vp_nn_dsp_filters {
     int32_t channels;
     int32_t zero_point;
     int32_t linear;       /**< 1: results below the zero point count; else they are clamped to it. */
-    int32_t planar;       /**< 1: the output is PLANAR16, else NHWC. */
+    int32_t planar;       /**< 1: the output is PLANAR16 and not linear, else NHWC. */
     int32_t channel_step; /**< Bytes from channel to channel in the output: a plane, or 1. */
     int32_t pixel_step;   /**< Bytes from pixel to pixel: 2, or the number of channels. */
     int32_t lead;         /**< Columns of padding ahead of a plane. */

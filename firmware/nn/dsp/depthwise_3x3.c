@@ -111,6 +111,41 @@ typedef struct planes {
     "smlad r7, r8, r11, r7\n"                                                                      \
     "smlabt r7, r9, r12, r7\n"
 
+/* The same for six pixels; the pointer stays, r0 and lr hold the weights, r10 .. r12 activations. */
+#define ROW_OF_6_1(POINTER, WEIGHTS)                                                               \
+    "ldrd r0, lr, [sp, #" WEIGHTS "]\n"                                                            \
+    "ldm " POINTER ", {r10-r12}\n"                                                                 \
+    "smlad r4, r10, r0, r4\n"                                                                      \
+    "smlabt r4, r11, lr, r4\n"                                                                     \
+    "smlatb r5, r10, r0, r5\n"                                                                     \
+    "smlad r5, r11, lr, r5\n"                                                                      \
+    "smlad r6, r11, r0, r6\n"                                                                      \
+    "smlabt r6, r12, lr, r6\n"                                                                     \
+    "smlatb r7, r11, r0, r7\n"                                                                     \
+    "smlad r7, r12, lr, r7\n"                                                                      \
+    "ldr r10, [" POINTER ", #12]\n"                                                                \
+    "smlad r8, r12, r0, r8\n"                                                                      \
+    "smlabt r8, r10, lr, r8\n"                                                                     \
+    "smlatb r9, r12, r0, r9\n"                                                                     \
+    "smlad r9, r10, lr, r9\n"
+#define ROW_OF_6_2(POINTER, WEIGHTS)                                                               \
+    "ldrd r0, lr, [sp, #" WEIGHTS "]\n"                                                            \
+    "ldm " POINTER ", {r10-r12}\n"                                                                 \
+    "smlad r4, r10, r0, r4\n"                                                                      \
+    "smlabt r4, r11, lr, r4\n"                                                                     \
+    "smlad r5, r11, r0, r5\n"                                                                      \
+    "smlabt r5, r12, lr, r5\n"                                                                     \
+    "smlad r6, r12, r0, r6\n"                                                                      \
+    "ldrd r10, r11, [" POINTER ", #12]\n"                                                          \
+    "smlabt r6, r10, lr, r6\n"                                                                     \
+    "smlad r7, r10, r0, r7\n"                                                                      \
+    "smlabt r7, r11, lr, r7\n"                                                                     \
+    "smlad r8, r11, r0, r8\n"                                                                      \
+    "ldrd r10, r11, [" POINTER ", #20]\n"                                                          \
+    "smlabt r8, r10, lr, r8\n"                                                                     \
+    "smlad r9, r10, r0, r9\n"                                                                      \
+    "smlabt r9, r11, lr, r9\n"
+
 /* The same for two pixels; the pointer stays. */
 #define TAIL_ROW_1(POINTER, WEIGHTS)                                                               \
     "ldrd r11, r12, [sp, #" WEIGHTS "]\n"                                                          \
@@ -129,19 +164,16 @@ typedef struct planes {
 
 #define ROWS(ROW) ROW("r1", "16") ROW("r2", "24") ROW("r3", "32")
 
-#define STORED(SUM, PLACE)                                                                         \
-    "lsl " SUM ", " SUM ", r8\n"                                                                   \
-    "smmla " SUM ", " SUM ", r9, r10\n"                                                            \
+#define SCALED(SUM, K, MULTIPLIER, OFFSET, PLACE)                                                  \
+    "lsl " SUM ", " SUM ", " K "\n"                                                                \
+    "smmla " SUM ", " SUM ", " MULTIPLIER ", " OFFSET "\n"                                         \
     "ssat " SUM ", #8, " SUM ", asr #16\n"                                                         \
     "strh " SUM ", [r0, #" PLACE "]\n"
+#define STORED(SUM, PLACE) SCALED(SUM, "r8", "r9", "r10", PLACE)
+#define STORED_6(SUM, PLACE) SCALED(SUM, "r10", "r11", "r12", PLACE)
 
-/* lr falls to 0 at the last full tile, to -1 at a tile of three pixels, to -2 at the first four of a
- * larger one. */
-#define TILES(ROW, TAIL_ROW)                                                                       \
-    "23:\n"                                                                                        \
-    "ldr r0, [sp, #72]\n"                                                                          \
-    "mov lr, #-1\n"                                                                                \
-    "b 24f\n"                                                                                      \
+/* lr falls to 0 at the last full tile, to -1 at a tile of three pixels. */
+#define TILES(ROW, ROW_OF_6, TAIL_ROW)                                                             \
     "21:\n"                                                                                        \
     "ldr r0, [sp, #72]\n"                                                                          \
     "mov lr, #0\n"                                                                                 \
@@ -153,17 +185,18 @@ typedef struct planes {
     "add r0, r0, r11\n"                                                                            \
     "subs lr, lr, #1\n"                                                                            \
     "bgt 24b\n"                                                                                    \
-    "beq 25f\n"                                                                                    \
-    "cmp lr, #-2\n"                                                                                \
-    "bne 20f\n"                                                                                    \
-    "ldr r0, [sp, #72]\n"                                                                          \
-    "add r0, r0, #16\n"                                                                            \
-    "b 26f\n"                                                                                      \
-    "25:\n"                                                                                        \
+    "blt 20f\n"                                                                                    \
     "ldr pc, [sp, #100]\n"                                                                         \
+    "23:\n"                                                                                        \
+    "ldm sp, {r4-r7}\n"                                                                            \
+    "ldrd r8, r9, [sp]\n" ROWS(ROW_OF_6)                                                           \
+    "ldrd r10, r11, [sp, #40]\n"                                                                   \
+    "ldr r12, [sp, #48]\n"                                                                         \
+    "ldr r0, [sp, #72]\n" STORED_6("r4", "0") STORED_6("r5", "4") STORED_6("r6", "8")              \
+        STORED_6("r7", "12") STORED_6("r8", "16") STORED_6("r9", "20")                             \
+    "b 20f\n"                                                                                      \
     "22:\n"                                                                                        \
     "ldr r0, [sp, #72]\n"                                                                          \
-    "26:\n"                                                                                        \
     "ldm sp, {r4, r5}\n" ROWS(TAIL_ROW)                                                            \
     "ldrd r8, r9, [sp, #40]\n"                                                                     \
     "ldr r10, [sp, #48]\n" STORED("r4", "0") STORED("r5", "4")
@@ -192,12 +225,12 @@ typedef struct planes {
 
 KERNEL static void run_stride_1(UNUSED const planes *p)
 {
-    __asm__(BEGIN CHANNEL TILES(ROW_1, TAIL_ROW_1) END);
+    __asm__(BEGIN CHANNEL TILES(ROW_1, ROW_OF_6_1, TAIL_ROW_1) END);
 }
 
 KERNEL static void run_stride_2(UNUSED const planes *p)
 {
-    __asm__(BEGIN CHANNEL TILES(ROW_2, TAIL_ROW_2) END);
+    __asm__(BEGIN CHANNEL TILES(ROW_2, ROW_OF_6_2, TAIL_ROW_2) END);
 }
 
 void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
@@ -208,7 +241,7 @@ void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
     const int32_t tail = vp_nn_dsp_tail(p->width);
     const int32_t full = (p->width - tail) >> 2;
     const int32_t top = row * p->row_stride - p->pad_top;
-    const int32_t consumed = (full + (tail >= 3)) * 8 * p->column_stride;
+    const int32_t consumed = (full + (tail == 3)) * 8 * p->column_stride;
     planes run = {
         .output = output,
         .tail = output + full * half * 16,

@@ -65,6 +65,14 @@ static int32_t entry_of(int32_t depth)
     return ((depth >> 3) & 1 ? VP_NN_DSP_ODD : VP_NN_DSP_EVEN) + (depth & 4 ? VP_NN_DSP_FOUR : 0);
 }
 
+static int32_t mode_of(const vp_nn_dsp_filters *p)
+{
+    if (p->planar) {
+        return VP_NN_DSP_INT16;
+    }
+    return p->linear ? VP_NN_DSP_INT8_LINEAR : VP_NN_DSP_INT8;
+}
+
 void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t pixels,
                       int8_t *output)
 {
@@ -79,7 +87,7 @@ void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t 
         .records = p->records,
         .rounds = (p->depth + 8) >> 4,
         .entry = entry_of(p->depth),
-        .mode = (p->planar ? VP_NN_DSP_INT16 : VP_NN_DSP_INT8) + (p->linear ? 2 : 0),
+        .mode = mode_of(p),
         .output = output,
         .step = p->channel_step,
         .offset = p->zero_point * 65536 + 32768,

@@ -8,15 +8,14 @@
  *    0 bias, four times           16 k           20 multiplier   24 offset       28 output
  *   32 weights of the channel     36 rounds      40 first jump   44 second jump  48 third jump
  *   52 end of the channel         56 skip        60 step         64 last end     68 tiles
- *   72 offset without rounding    76 pixel step  80 2^(k - 1)   84 end of weights
- *   88 depth
+ *   72 offset without rounding    76 pixel step  80 depth        84 end of weights
  *
  * The jumps are looked up once: to the middle of the loop where K / 8 is odd, to a group of 4 ahead
  * of the loop where K % 8 is 4, and to the code that stores the sums.
  */
 #define BEGIN                                                                                      \
     "push {r4-r11, lr}\n"                                                                          \
-    "sub sp, sp, #96\n"                                                                            \
+    "sub sp, sp, #88\n"                                                                            \
     "ldm r0!, {r1-r6}\n"                                                                           \
     "mov r11, r6\n"                                                                                \
     "adr r12, 90f\n"                                                                               \
@@ -35,7 +34,7 @@
     "add r10, sp, #52\n"                                                                           \
     "stm r10, {r3-r6}\n"                                                                           \
     "strd r7, r8, [sp, #72]\n"                                                                     \
-    "str r9, [sp, #88]\n"                                                                          \
+    "str r9, [sp, #80]\n"                                                                          \
     "b 2f\n"
 
 /* r2 at the channel's record, r11 at the end of the channel before it. */
@@ -60,8 +59,6 @@
     "ldr r12, [sp, #72]\n"                                                                         \
     "add r12, r12, r8, lsr #2\n"                                                                   \
     "strd r12, r11, [sp, #24]\n"                                                                   \
-    "lsr r8, r8, #1\n"                                                                             \
-    "str r8, [sp, #80]\n"                                                                          \
     "ldr r1, [sp, #68]\n"
 
 #define TILES                                                                                      \
@@ -82,7 +79,7 @@
     "mov r8, r4\n"                                                                                 \
     "mov r9, r4\n" TILE
 #define TILE_5                                                                                     \
-    "ldr r7, [sp, #88]\n"                                                                          \
+    "ldr r7, [sp, #80]\n"                                                                          \
     "add r7, r2, r7\n"                                                                             \
     "str r7, [sp, #84]\n"                                                                          \
     "mov r7, r4\n"                                                                                 \
@@ -178,10 +175,11 @@
     "lsl " SUM ", " SUM ", r0\n"                                                                   \
     "smmla " SUM ", " SUM ", r3, r10\n"
 
-/* The same with negative sums 2^(16 - n) lower: there ties go down, away from zero. */
+/* The same with the offset 2^(k - 1) less for negative sums: there ties go down, away from zero.
+ * r12 is 2^k. */
 #define SCALED_LINEAR(SUM)                                                                         \
     "and lr, r12, " SUM ", asr #31\n"                                                              \
-    "sub lr, r10, lr\n"                                                                            \
+    "sub lr, r10, lr, lsr #1\n"                                                                            \
     "lsl " SUM ", " SUM ", r0\n"                                                                   \
     "smmla " SUM ", " SUM ", r3, lr\n"
 
@@ -234,13 +232,12 @@
     "50:\n" ALL(SCALED) INT16 NEXT                                                                 \
     "51:\n" ALL(SCALED) INT8 NEXT                                                                  \
     "52:\n"                                                                                        \
-    "ldr r12, [sp, #80]\n" ALL(SCALED_LINEAR) INT16 NEXT                                           \
-    "53:\n"                                                                                        \
-    "ldr r12, [sp, #80]\n" ALL(SCALED_LINEAR) INT8 NEXT
+    "mov r12, #1\n"                                                                                \
+    "lsl r12, r12, r0\n" ALL(SCALED_LINEAR) INT8 NEXT
 
 #define END                                                                                        \
     "9:\n"                                                                                         \
-    "add sp, sp, #96\n"                                                                            \
+    "add sp, sp, #88\n"                                                                            \
     "pop {r4-r11, pc}\n"                                                                           \
     ".balign 4\n"                                                                                  \
     "90:\n"                                                                                        \
@@ -249,7 +246,7 @@
     ".word 10b - 90b + 1, 20b - 90b + 1\n"                                                         \
     ".word 10b - 90b + 1, 30b - 90b + 1\n"                                                         \
     ".word 10b - 90b + 1, 40b - 90b + 1\n"                                                         \
-    ".word 50b - 90b + 1, 51b - 90b + 1, 52b - 90b + 1, 53b - 90b + 1\n"
+    ".word 50b - 90b + 1, 51b - 90b + 1, 52b - 90b + 1\n"
 
 #define KERNEL __attribute__((naked))
 #define UNUSED __attribute__((unused))

@@ -6,10 +6,9 @@
 
 /** How sums leave the core. The assembly indexes a table with these numbers. */
 enum {
-    VP_NN_DSP_INT16 = 0,        /**< int16, pixels side by side; exact from the zero point up. */
-    VP_NN_DSP_INT8 = 1,         /**< int8, `pixel_step` bytes between pixels; likewise. */
-    VP_NN_DSP_INT16_LINEAR = 2, /**< Exact everywhere. */
-    VP_NN_DSP_INT8_LINEAR = 3
+    VP_NN_DSP_INT16 = 0, /**< int16, pixels side by side; exact from the zero point up. */
+    VP_NN_DSP_INT8 = 1,  /**< int8, `pixel_step` bytes between pixels; likewise. */
+    VP_NN_DSP_INT8_LINEAR = 2 /**< int8, exact everywhere. */
 };
 
 /** Where the loop over K begins; the assembly indexes a table with these numbers. */

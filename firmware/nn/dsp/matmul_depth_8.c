@@ -68,15 +68,14 @@ vp_nn_dsp_matmul_4_depth_8(__attribute__((unused)) const vp_nn_dsp_matmul *p)
             "ldm sp, {r4-r7}\n"
             "4:\n" PRODUCTS("r0") PRODUCTS("r2") PRODUCTS("r3") PRODUCTS("r12")
             "ldrd r8, r9, [sp, #16]\n"
-            "ldr r10, [sp, #24]\n" SCALED("r4") SCALED("r5") SCALED("r6") SCALED("r7")
+            "ldrd r10, r11, [sp, #24]\n" SCALED("r4") SCALED("r5") SCALED("r6") SCALED("r7")
             "pkhtb r5, r5, r4, asr #16\n"
             "pkhtb r7, r7, r6, asr #16\n"
             "ssat16 r5, #8, r5\n"
             "ssat16 r7, #8, r7\n"
             "str r5, [lr], #4\n"
             "str r7, [lr], #4\n"
-            "ldr r8, [sp, #28]\n"
-            "cmp lr, r8\n"
+            "cmp lr, r11\n"
             "bne 3b\n"
             "b 1b\n"
 
