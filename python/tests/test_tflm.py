@@ -14,6 +14,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import load_board
 from variant_parallelism.firmware.tflm_checkout import (
     TflmCheckout,
+    TflmMethod,
     check_cxx,
     open_checkout,
     target_arch,
@@ -66,6 +67,7 @@ def checkout(tmp_path: Path) -> Path:
     for name, text in (
         (f"{MICRO}/micro_interpreter.h", ""),
         (f"{MICRO}/micro_mutable_op_resolver.h", RESOLVER),
+        (f"{MICRO}/kernels/conv.h", "TFLMRegistration Register_CONV_2D_INT8();\n"),
         (f"{MICRO}/tools/make/Makefile", ""),
         (f"{DOWNLOADS}/flatbuffers/include/flatbuffers/flatbuffers.h", ""),
         (f"{DOWNLOADS}/gemmlowp/README", ""),
@@ -112,10 +114,10 @@ def test_a_missing_download_is_named(checkout: Path, name: str) -> None:
 
 def test_operators_are_those_of_the_checkout(checkout: Path) -> None:
     assert open_checkout(checkout).operators == {
-        "ADD": "AddAdd",
-        "CONV_2D": "AddConv2D",
-        "CUSTOM SignalDelay": "AddDelay",
-        "REDUCE_MAX": "AddReduceMax",
+        "ADD": TflmMethod("AddAdd"),
+        "CONV_2D": TflmMethod("AddConv2D", "tflite::Register_CONV_2D_INT8()"),
+        "CUSTOM SignalDelay": TflmMethod("AddDelay"),
+        "REDUCE_MAX": TflmMethod("AddReduceMax"),
     }
 
 
@@ -222,6 +224,7 @@ def test_the_resolver_gets_the_models_operators_and_no_others(
         "AddAdd", "AddConv2D", "AddDepth", "AddFull", "AddReduceMax", "AddSoftmax",
     ]  # fmt: skip
     assert "MicroMutableOpResolver<6>" in text
+    assert "AddConv2D(tflite::Register_CONV_2D_INT8())" in text and "AddAdd()" in text
     assert (tmp_path / "model.tflite").read_bytes() == (DIGITS / "d8.tflite").read_bytes()
 
 

@@ -22,6 +22,7 @@ _MAKEFILE = "tensorflow/lite/micro/tools/make/Makefile"
 _DOWNLOADS = "tensorflow/lite/micro/tools/make/downloads"
 _INTERPRETER = "tensorflow/lite/micro/micro_interpreter.h"
 _RESOLVER = "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+_KERNEL_HEADERS = "tensorflow/lite/micro/kernels/*.h"
 _HOW_TO_BUILD = "tensorflow/lite/micro/cortex_m_generic/README.md"
 _LIBRARIES = "gen/cortex_m_generic_*_gcc/lib/libtensorflow-microlite.a"
 
@@ -47,6 +48,7 @@ _DEFINITIONS = {
 _ADD_METHOD = re.compile(r"TfLiteStatus\s+(Add\w+)\(([^{]*)\)\s*\{(.*?)\n  \}", re.DOTALL)
 _BUILTIN = re.compile(r"AddBuiltin\(\s*(?:tflite::)?BuiltinOperator_(\w+)")
 _CUSTOM = re.compile(r'AddCustom\(\s*"([^"]+)"')
+_INT8 = re.compile(r"TFLMRegistration Register_(\w+)_INT8\(\)")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,20 @@ class TflmLibrary:
 
 
 @dataclass(frozen=True)
+class TflmMethod:
+    """How the resolver gets an operator.
+
+    Attributes:
+        name: "AddConv2D".
+        int8: the argument that brings the kernels for int8 alone, which are smaller: "", if there
+            is none, or "tflite::Register_CONV_2D_INT8()".
+    """
+
+    name: str
+    int8: str = ""
+
+
+@dataclass(frozen=True)
 class TflmCheckout:
     """A checkout that open_checkout found whole."""
 
@@ -76,18 +92,23 @@ class TflmCheckout:
         return [self.root, *(downloads / folder for folder in _THIRD_PARTY.values())]
 
     @cached_property
-    def operators(self) -> Mapping[str, str]:
-        """The resolver's method for each operator: "CONV_2D" -> "AddConv2D"; a custom operator is
+    def operators(self) -> Mapping[str, TflmMethod]:
+        """The resolver's method for each operator, by its TFLite name; a custom operator is
         "CUSTOM <name>"."""
         text = (self.root / _RESOLVER).read_text(encoding="utf-8", errors="replace")
-        methods: dict[str, str] = {}
+        kernels = sorted(self.root.glob(_KERNEL_HEADERS))
+        int8 = {kind for path in kernels for kind in _INT8.findall(path.read_text("utf-8"))}
+        methods: dict[str, TflmMethod] = {}
         for method, parameters, body in _ADD_METHOD.findall(text):
             if parameters.strip() and "=" not in parameters:
                 continue
             if builtin := _BUILTIN.search(body):
-                methods[builtin.group(1)] = method
+                kind = builtin.group(1)
+                special = kind in int8 and "registration" in parameters
+                argument = f"tflite::Register_{kind}_INT8()" if special else ""
+                methods[kind] = TflmMethod(method, argument)
             elif custom := _CUSTOM.search(body):
-                methods[f"CUSTOM {custom.group(1)}"] = method
+                methods[f"CUSTOM {custom.group(1)}"] = TflmMethod(method)
         return methods
 
     def library(self, cpu_flags: str) -> TflmLibrary:

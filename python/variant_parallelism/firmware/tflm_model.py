@@ -82,6 +82,7 @@ class TflmOperator:
         kind: its TFLite name; "CUSTOM <name>" for a custom one.
         input: its first input, a tensor's index; -1 if it has none.
         shape: of its first output.
+        int8: its tensors are int8, but for a bias of int32.
         macs: multiplications; 0 for all but convolutions and matrix products.
     """
 
@@ -89,6 +90,7 @@ class TflmOperator:
     kind: str
     input: int
     shape: tuple[int, ...]
+    int8: bool
     macs: int
 
 
@@ -170,7 +172,12 @@ class TflmModel:
                 f"TensorFlow Lite Micro in {checkout.root} has no operator "
                 f"{' and no '.join(missing)}, which the model needs"
             )
-        calls = [f"operators->{checkout.operators[kind]}() == kTfLiteOk" for kind in self.kinds]
+        wide = {operator.kind for operator in self.operators if not operator.int8}
+        calls = []
+        for kind in self.kinds:
+            method = checkout.operators[kind]
+            argument = "" if kind in wide else method.int8
+            calls.append(f"operators->{method.name}({argument}) == kTfLiteOk")
         return _OPERATORS.format(count=len(calls), calls=" &&\n        ".join(calls))
 
 
@@ -210,8 +217,13 @@ def _model(data: bytes, name: str) -> TflmModel:
 
 def _operator(graph: Graph, op: Op) -> TflmOperator:
     first = op.inputs[0] if op.inputs else -1
+    tensors = [graph.tensors[index] for index in (*op.inputs, *op.outputs) if index >= 0]
+    int8 = all(
+        t.dtype == "int8" or (number == 2 and t.dtype == "int32")
+        for number, t in enumerate(tensors)
+    )
     shape = graph.tensors[op.outputs[0]].shape
-    return TflmOperator(op.index, op.kind, first, shape, _macs(graph, op))
+    return TflmOperator(op.index, op.kind, first, shape, int8, _macs(graph, op))
 
 
 def quantization(tensor: Tensor) -> tuple[float, int]:
