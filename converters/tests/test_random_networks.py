@@ -34,7 +34,7 @@ def _check(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_on_the_host(family: str, tmp_path: Path, scale: int) -> None:
-    _check([family], range(12 * scale), tmp_path, host_runner(tmp_path))
+    _check([family], range(6 * scale), tmp_path, host_runner(tmp_path))
 
 
 def test_under_sanitizers_with_all_warnings(tmp_path: Path, scale: int) -> None:

@@ -29,7 +29,7 @@ def _clang() -> str:
 
 def _build(folder: Path, command: list[str], kernels: str, scale: int) -> None:
     models = []
-    for number in range(2 * scale):
+    for number in range(scale):
         files = {f"{family}_{number}": network for family in FAMILIES}
         files |= {f"{kind}_{number}": graph_bytes for kind in IMAGE_OPS}
         for label, make in files.items():
