@@ -18,6 +18,7 @@ import vp_converters.bench
 from exactness import REPOSITORY
 from random_graphs import single_op
 from variant_parallelism.cli import app, main
+from variant_parallelism.errors import VpError
 from vp_converters import CompiledModel, load_model
 from vp_converters.bench import bench_model, best_kernels, random_inputs
 from vp_converters.bench.footprint import footprint
@@ -53,8 +54,8 @@ def test_a_model_on_every_board(board: str, emulated: None) -> None:
 def wrong_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """load_model gives a model whose .tflite file has another bias in its last layer."""
 
-    def load(path: str | Path, kernels: str = "portable") -> CompiledModel:
-        model = load_model(path, kernels=kernels)
+    def load(path: str | Path, kernels: str, ram: int | None) -> CompiledModel:
+        model = load_model(path, kernels=kernels, ram=ram)
         graph = model.program.graph
         dense = next(op for op in graph.ops if op.kind == "FULLY_CONNECTED")
         bias = graph.tensors[dense.inputs[2]].data
@@ -116,7 +117,7 @@ def test_several_models_are_a_list(emulated: None) -> None:
 
 
 def test_the_table(emulated: None) -> None:
-    result = CliRunner().invoke(app, ["bench", str(DIGITS), "--inputs", "1"])
+    result = CliRunner().invoke(app, ["bench", str(DIGITS), "--inputs", "1", "--ram", "64K"])
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
     assert lines["mismatches"].split() == ["mismatches", "0"]
@@ -128,13 +129,15 @@ def test_the_table(emulated: None) -> None:
     ("arguments", "message"),
     [
         (["--board", "stm32"], "board 'stm32' is not one of mps2-an386, mps2-an500, mps3-an547"),
+        (["--ram", "lots"], "--ram lots: a number of bytes is wanted"),
+        (["--ram", "100"], r"d8.tflite: .*100"),
         (["--kernels", "mve"], r"mps2-an386 \(Cortex-M4F\) has no mve kernels"),
     ],
 )
 def test_requests_that_cannot_be_met(
     arguments: list[str], message: str, emulated: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ConversionError, match=message):
+    with pytest.raises(VpError, match=message):
         CliRunner().invoke(app, ["bench", str(DIGITS), *arguments], catch_exceptions=False)
 
 

@@ -50,6 +50,7 @@ def bench_model(
     inputs: int = DEFAULT_INPUTS,
     progress: Callable[[int], None] | None = None,
     seed: int = 1,
+    ram: int | None = None,
 ) -> BenchResult:
     """Compiles a model, runs it on an emulated board and compares it with tflite_micro.
 
@@ -60,6 +61,7 @@ def bench_model(
         inputs: random inputs, at least 1.
         progress: called with the amount of work done since the last call; ``inputs`` units for the
             run on the board, ``inputs`` units for tflite_micro.
+        ram: as load_model takes it.
 
     Raises:
         ConversionError: the model cannot be compiled or does not fit, the board cannot run such
@@ -73,7 +75,7 @@ def bench_model(
             f"{board} ({machine.core}) has no {chosen} kernels: choose "
             f"{' or '.join(machine.kernels)}"
         )
-    model = load_model(path, kernels=chosen)
+    model = load_model(path, kernels=chosen, ram=ram)
     probe = find_probe(model)
     values = random_inputs(model.input_shape, inputs, seed)
     references = [model.data]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from variant_parallelism.cli.runtime import Runtime, TflmPath, open_tflm
+from variant_parallelism.cli.sizes import parse_bytes
 from variant_parallelism.errors import VpError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from variant_parallelism.firmware.tflm_checkout import TflmCheckout
     from vp_converters.bench import BenchResult
 
 
@@ -27,6 +29,12 @@ def command(
         str | None,
         typer.Option(help="portable, dsp or mve; default: the best that the board can run."),
     ] = None,
+    ram: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BYTES", help="Fastest plan with an arena of so much (64K, 1M); else smallest."
+        ),
+    ] = None,
     inputs: Annotated[
         int, typer.Option(min=1, max=10_000, help="Random inputs to compare with tflite_micro.")
     ] = 30,
@@ -38,18 +46,24 @@ def command(
 ) -> None:
     """Compile each MODEL, run it on an emulated BOARD and print what it needs."""
     try:
-        from vp_converters.bench import find_board
+        from variant_parallelism.firmware.tflm_bench import bench_tflm
+        from vp_converters.bench import bench_model, find_board
     except ImportError as error:
         raise VpError(
             f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
         ) from None
     find_board(board)
     checkout = open_tflm(runtime, tflm_path)
-    if checkout is not None and kernels is not None:
-        raise VpError("--kernels is for compiled models: the tflm runtime has its library's")
+    if checkout is not None and (kernels is not None or ram is not None):
+        raise VpError("--kernels and --ram are for compiled models: the tflm runtime has its own")
+    budget = None if ram is None else parse_bytes("--ram", ram)
     results = []
     for model in models:
-        result = _bench(model, board, kernels, inputs, checkout)
+        if checkout is None:
+            run = partial(bench_model, model, board, kernels, inputs, ram=budget)
+        else:
+            run = partial(bench_tflm, model, board, checkout, inputs)
+        result = _with_progress(model.name, 2 * inputs, run)
         results.append(result)
         if not as_json:
             _print(result)
@@ -64,21 +78,16 @@ def command(
             )
 
 
-def _bench(
-    model: Path, board: str, kernels: str | None, inputs: int, tflm: TflmCheckout | None
+def _with_progress(
+    name: str, total: int, run: Callable[[Callable[[int], None]], BenchResult]
 ) -> BenchResult:
     from rich.console import Console
     from rich.progress import Progress
 
-    from variant_parallelism.firmware.tflm_bench import bench_tflm
-    from vp_converters.bench import bench_model
-
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(model.name, total=2 * inputs)
-        if tflm is not None:
-            return bench_tflm(model, board, tflm, inputs, lambda done: bar.advance(task, done))
-        return bench_model(model, board, kernels, inputs, lambda done: bar.advance(task, done))
+        task = bar.add_task(name, total=total)
+        return run(lambda done: bar.advance(task, done))
 
 
 def _print(result: BenchResult) -> None:
