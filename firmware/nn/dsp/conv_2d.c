@@ -2,25 +2,25 @@
 
 #include "filters.h"
 
-/* One output row at work: the image's rows under the window, NULL outside, and room for what a tile
- * sees of one row, where that has to be put together first. */
+/* One output row at work. */
 typedef struct window_row {
-    const vp_nn_dsp_conv_2d *p;
-    const int8_t **rows;
-    int8_t *line;
+    const vp_nn_window *window;
+    const int8_t **rows; /* of the image under the window, NULL outside */
+    int8_t *line;        /* room for what a tile sees of one row */
+    int32_t zero_point;
+    int32_t size; /* bytes of a line of the window */
+    int32_t step; /* bytes from window to window */
 } window_row;
 
-/* `width` pixels of a row of the image from column `x` on; those outside it are zero points. */
-static const int8_t *columns(const window_row *r, const int8_t *row, int32_t x, int32_t width)
+/* Puts together `width` pixels of a row of the image from column `x` on; those outside it are zero
+ * points. */
+static const int8_t *make_line(const window_row *r, const int8_t *row, int32_t x, int32_t width)
 {
-    const vp_nn_window *w = &r->p->window;
-    const int32_t depth = w->input_channels;
+    const int32_t depth = r->window->input_channels;
+    const int32_t right = r->window->input_width;
     const int32_t first = x > 0 ? x : 0;
-    const int32_t end = x + width < w->input_width ? x + width : w->input_width;
-    if (row != NULL && first == x && end == x + width) {
-        return row + x * depth;
-    }
-    memset(r->line, r->p->input_zero_point, (size_t)(width * depth));
+    const int32_t end = x + width < right ? x + width : right;
+    memset(r->line, r->zero_point, (size_t)(width * depth));
     if (row != NULL && first < end) {
         memcpy(r->line + (first - x) * depth, row + first * depth, (size_t)((end - first) * depth));
     }
@@ -55,14 +55,19 @@ static void spread_rest(const int8_t *source, int32_t step, int32_t left, int32_
 /* Fills a tile with the windows of `count` pixels; `x` is the left column of the first one's. */
 static void gather(const window_row *r, int32_t x, int32_t count, int32_t *tile)
 {
-    const vp_nn_window *w = &r->p->window;
-    const int32_t size = w->kernel_width * w->input_channels;
-    const int32_t words = size >> 2;
-    const int32_t step = w->stride_width * w->input_channels;
+    const vp_nn_window *w = r->window;
+    const int32_t words = r->size >> 2;
+    const int32_t left = r->size & 3;
+    const int32_t step = r->step;
     const int32_t width = (count - 1) * w->stride_width + w->kernel_width;
-    int16_t *const rest = (int16_t *)(tile + 2 * words * count * w->kernel_height);
-    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        const int8_t *source = columns(r, r->rows[ky], x, width);
+    const int32_t first = x * w->input_channels;
+    const int32_t lines = w->kernel_height;
+    const int is_inside = x >= 0 && x + width <= w->input_width;
+    int16_t *const rest = (int16_t *)(tile + 2 * words * count * lines);
+    for (int32_t ky = 0; ky < lines; ky++) {
+        const int8_t *row = r->rows[ky];
+        const int8_t *source =
+            row != NULL && is_inside ? row + first : make_line(r, row, x, width);
         if (count == 4 && words > 0) {
             vp_nn_dsp_spread_4(source, step, words, tile);
         } else {
@@ -70,7 +75,9 @@ static void gather(const window_row *r, int32_t x, int32_t count, int32_t *tile)
                 vp_nn_dsp_spread(source + i * step, words, count, tile + i);
             }
         }
-        spread_rest(source + 4 * words, step, size & 3, ky, count, rest);
+        if (left > 0) {
+            spread_rest(source + 4 * words, step, left, ky, count, rest);
+        }
         tile += 2 * words * count;
     }
 }
@@ -79,7 +86,13 @@ void vp_nn_dsp_conv_2d_row(const vp_nn_dsp_conv_2d *p, int32_t row, const vp_nn_
                            int8_t *scratch, int8_t *output)
 {
     const vp_nn_window *w = &p->window;
-    window_row r = {.p = p, .rows = (const int8_t **)(void *)scratch};
+    window_row r = {
+        .window = w,
+        .rows = (const int8_t **)(void *)scratch,
+        .zero_point = p->input_zero_point,
+        .size = w->kernel_width * w->input_channels,
+        .step = w->stride_width * w->input_channels,
+    };
     int32_t *const tiles = (int32_t *)(void *)(r.rows + w->kernel_height);
     r.line = (int8_t *)tiles + p->tile_bytes;
     for (int32_t ky = 0; ky < w->kernel_height; ky++) {

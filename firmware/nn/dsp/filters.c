@@ -139,6 +139,13 @@ int8_t *vp_nn_dsp_begin_planes(const vp_nn_dsp_planes *p, int8_t *output)
     int8_t *const first = output + 2 * p->lead;
     int8_t *behind = first + 2 * p->width;
     fill_pairs(output, 2 * p->lead, pair);
+    if (gap <= 4) {
+        for (int32_t channel = p->channels; channel > 0; channel--) {
+            vp_nn_dsp_store(behind, pair);
+            behind += plane;
+        }
+        return first;
+    }
     for (int32_t channel = p->channels; channel > 0; channel--) {
         fill_pairs(behind, gap, pair);
         behind += plane;
