@@ -106,3 +106,10 @@ def test_other_suffixes_are_refused(model: CompiledModel, tmp_path: Path) -> Non
         write_plan(model, tmp_path / "plan.pdf")
     with pytest.raises(ConversionError, match="No such file"):
         write_plan(model, tmp_path / "missing" / "plan.svg")
+
+
+def test_the_documented_picture_is_what_is_drawn(model: CompiledModel) -> None:
+    documented = (REPOSITORY / "docs" / "plan-d16.svg").read_text(encoding="utf-8")
+    assert documented == svg_text(draw(model.plan, model.name)), (
+        "vp compile models/digits/d16.tflite --out build/d16 --plan docs/plan-d16.svg draws it anew"
+    )
