@@ -115,6 +115,12 @@ def test_softmax_scales(tmp_path: Path) -> None:
     _all_exact(models, tmp_path)
 
 
+@pytest.mark.parametrize("scale", [0.003, 0.02, 0.13])
+def test_softmax_at_every_distance(scale: float, tmp_path: Path) -> None:
+    values = np.stack([np.full(256, 127), 127 - np.arange(256)], axis=1)
+    _exact(_softmax(2, scale), tmp_path, values.reshape(256, 1, 2))
+
+
 def test_softmax_over_a_thousand_classes(tmp_path: Path) -> None:
     values = np.random.default_rng(1).integers(-128, 128, (8, 1, 1000))
     _exact(_softmax(1000, 0.1), tmp_path, values)
