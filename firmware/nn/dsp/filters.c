@@ -1,7 +1,7 @@
 #include "filters.h"
 
 #include "matmul.h"
-#include "matmul_depth_8.h"
+#include "matmul_shallow.h"
 
 /* Bytes 0 and 2 of a word as two int16. */
 static inline int32_t even(uint32_t word)
@@ -57,6 +57,8 @@ __attribute__((naked)) void vp_nn_dsp_spread_4(__attribute__((unused)) const int
             "pop {r4-r11, pc}\n");
 }
 
+typedef void (*core)(const vp_nn_dsp_matmul *);
+
 static int32_t entry_of(int32_t depth)
 {
     if (depth == 4) {
@@ -73,12 +75,22 @@ static int32_t mode_of(const vp_nn_dsp_filters *p)
     return p->linear ? VP_NN_DSP_INT8_LINEAR : VP_NN_DSP_INT8;
 }
 
+static core full_tiles(const vp_nn_dsp_filters *p)
+{
+    if (p->planar && p->depth == 8) {
+        return vp_nn_dsp_matmul_4_depth_8;
+    }
+    if (p->planar && p->depth == 16) {
+        return vp_nn_dsp_matmul_4_depth_16;
+    }
+    return vp_nn_dsp_matmul_4;
+}
+
 void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t pixels,
                       int8_t *output)
 {
-    static void (*const tails[])(const vp_nn_dsp_matmul *) = {
-        vp_nn_dsp_matmul_1, vp_nn_dsp_matmul_2, vp_nn_dsp_matmul_3,
-        vp_nn_dsp_matmul_4, vp_nn_dsp_matmul_5, vp_nn_dsp_matmul_6};
+    static const core tails[] = {vp_nn_dsp_matmul_1, vp_nn_dsp_matmul_2, vp_nn_dsp_matmul_3,
+                                 vp_nn_dsp_matmul_4, vp_nn_dsp_matmul_5, vp_nn_dsp_matmul_6};
     const int32_t tail = vp_nn_dsp_tail(pixels);
     const int32_t full = pixels - tail;
     const int32_t last = (p->channels - 1) * p->channel_step;
@@ -98,11 +110,7 @@ void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t 
         run.end = output + full * p->pixel_step;
         run.last_end = run.end + last;
         run.skip = run.step - full * p->pixel_step;
-        if (p->depth == 8 && run.mode == VP_NN_DSP_INT16) {
-            vp_nn_dsp_matmul_4_depth_8(&run);
-        } else {
-            vp_nn_dsp_matmul_4(&run);
-        }
+        full_tiles(p)(&run);
     }
     if (tail > 0) {
         run.tiles = tiles + full * p->depth;
