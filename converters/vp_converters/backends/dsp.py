@@ -35,7 +35,7 @@ from vp_converters.lowering.step import (
     int8_array,
 )
 
-_RUN_BYTES = 1024
+_RUN_BYTES = 1536
 _LARGE_RUN_BYTES = 4096
 
 

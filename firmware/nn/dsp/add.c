@@ -2,53 +2,37 @@
 
 #include "vp/nn_dsp.h"
 
-enum { FRACTION_BITS = 21 };
+/* r0 a, r1 b, r2 output, r3 words left, r4 and r5 factors, r6 offset, r8 0xFF00FF00. A byte in the upper
+ * part of an int16 is that byte times 256; smlaw adds its product with a factor, shifted right by 16.
+ * PART selects the lower or the upper one. */
+#define SUM(TARGET, A, B, PART)                                                                    \
+    "smlaw" PART " " TARGET ", r4, " A ", r6\n"                                                    \
+    "smlaw" PART " " TARGET ", r5, " B ", " TARGET "\n"                                            \
+    "ssat " TARGET ", #8, " TARGET ", asr #21\n"                                                   \
+    "strb " TARGET ", [r2], #1\n"
 
-/* sum + (factor * the lower half of `pair` >> 16) */
-static inline int32_t add_lower(int32_t factor, uint32_t pair, int32_t sum)
+/* At least one word. */
+__attribute__((naked)) static void add_words(__attribute__((unused)) const int8_t *a,
+                                             __attribute__((unused)) const int8_t *b,
+                                             __attribute__((unused)) int8_t *output,
+                                             __attribute__((unused)) int32_t words,
+                                             __attribute__((unused)) const vp_nn_dsp_add *p)
 {
-    __asm__("smlawb %0, %1, %2, %0" : "+r"(sum) : "r"(factor), "r"(pair));
-    return sum;
-}
-
-static inline int32_t add_upper(int32_t factor, uint32_t pair, int32_t sum)
-{
-    __asm__("smlawt %0, %1, %2, %0" : "+r"(sum) : "r"(factor), "r"(pair));
-    return sum;
-}
-
-static inline int8_t saturated(int32_t sum)
-{
-    int32_t result;
-    __asm__("ssat %0, #8, %1, asr %2" : "=r"(result) : "r"(sum), "i"(FRACTION_BITS));
-    return (int8_t)result;
-}
-
-/* Bytes in the upper halves of two int16 are those bytes times 256. */
-static void add_words(const vp_nn_dsp_add *p, const int8_t *a, const int8_t *b, int8_t *output,
-                      int32_t words)
-{
-    const uint32_t mask = UINT32_C(0xFF00FF00);
-    const int32_t a_factor = p->a_factor;
-    const int32_t b_factor = p->b_factor;
-    const int32_t offset = p->offset;
-    for (; words > 0; words--) {
-        uint32_t word_a;
-        uint32_t word_b;
-        memcpy(&word_a, a, sizeof word_a);
-        memcpy(&word_b, b, sizeof word_b);
-        const uint32_t even_a = word_a << 8 & mask;
-        const uint32_t even_b = word_b << 8 & mask;
-        const uint32_t odd_a = word_a & mask;
-        const uint32_t odd_b = word_b & mask;
-        output[0] = saturated(add_lower(b_factor, even_b, add_lower(a_factor, even_a, offset)));
-        output[1] = saturated(add_lower(b_factor, odd_b, add_lower(a_factor, odd_a, offset)));
-        output[2] = saturated(add_upper(b_factor, even_b, add_upper(a_factor, even_a, offset)));
-        output[3] = saturated(add_upper(b_factor, odd_b, add_upper(a_factor, odd_a, offset)));
-        a += 4;
-        b += 4;
-        output += 4;
-    }
+    __asm__("push {r4-r11, lr}\n"
+            "ldr r12, [sp, #36]\n"
+            "ldm r12, {r4-r6}\n"
+            "mov r8, #0xFF00FF00\n"
+            "1:\n"
+            "ldr r9, [r0], #4\n"
+            "ldr r10, [r1], #4\n"
+            "and r11, r8, r9, lsl #8\n"
+            "and r12, r8, r10, lsl #8\n"
+            "and r9, r8, r9\n"
+            "and r10, r8, r10\n" SUM("lr", "r11", "r12", "b") SUM("lr", "r9", "r10", "b")
+                SUM("lr", "r11", "r12", "t") SUM("lr", "r9", "r10", "t")
+            "subs r3, r3, #1\n"
+            "bne 1b\n"
+            "pop {r4-r11, pc}\n");
 }
 
 void vp_nn_dsp_add_row(const vp_nn_dsp_add *p, int32_t row, const vp_nn_rows *a,
@@ -58,12 +42,14 @@ void vp_nn_dsp_add_row(const vp_nn_dsp_add *p, int32_t row, const vp_nn_rows *a,
     const int8_t *row_b = vp_nn_row(b, row);
     const int32_t left = p->row_size & 3;
     const int32_t most = p->row_size - left;
-    add_words(p, row_a, row_b, output, most >> 2);
+    if (most > 0) {
+        add_words(row_a, row_b, output, most >> 2, p);
+    }
     if (left > 0) {
         int8_t last[3][4] = {{0}};
         memcpy(last[0], row_a + most, (size_t)left);
         memcpy(last[1], row_b + most, (size_t)left);
-        add_words(p, last[0], last[1], last[2], 1);
+        add_words(last[0], last[1], last[2], 1, p);
         memcpy(output + most, last[2], (size_t)left);
     }
 }

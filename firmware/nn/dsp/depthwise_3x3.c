@@ -3,16 +3,16 @@
 /* What follows the full tiles of a row; the assembly indexes a table with these numbers. */
 enum {
     TAIL_NONE = 0,
-    TAIL_4 = 1, /* three more pixels */
+    TAIL_3 = 1, /* three more pixels */
     TAIL_2 = 2, /* one or two more */
     TAIL_6 = 3, /* five or six more */
     FULL_TILES = 4
 };
 
 /*
- * One run of the assembly, which loads the fields in this order: half of the channels of a row. Four
- * pixels (or two at the end) are computed where fewer are left; what is too much goes to the places
- * of channels that come later, and at last to 14 bytes behind the row.
+ * One run of the assembly, which loads the fields in this order: half of the channels of a row. Two
+ * or six pixels are computed where one or five are left; what is too much goes to the places of
+ * channels that come later, and at last to the bytes behind the row.
  */
 typedef struct planes {
     const int8_t *rows[3]; /* first plane under each row of the window */
@@ -146,15 +146,35 @@ typedef struct planes {
     "smlad r9, r10, r0, r9\n"                                                                      \
     "smlabt r9, r11, lr, r9\n"
 
-/* The same for two pixels; the pointer stays. */
-#define TAIL_ROW_1(POINTER, WEIGHTS)                                                               \
+/* The same for three pixels. */
+#define ROW_OF_3_1(POINTER, WEIGHTS)                                                               \
+    "ldrd r11, r12, [sp, #" WEIGHTS "]\n"                                                          \
+    "ldm " POINTER ", {r8-r10}\n"                                                                  \
+    "smlad r4, r8, r11, r4\n"                                                                      \
+    "smlabt r4, r9, r12, r4\n"                                                                     \
+    "smlatb r5, r8, r11, r5\n"                                                                     \
+    "smlad r5, r9, r12, r5\n"                                                                      \
+    "smlad r6, r9, r11, r6\n"                                                                      \
+    "smlabt r6, r10, r12, r6\n"
+#define ROW_OF_3_2(POINTER, WEIGHTS)                                                               \
+    "ldrd r11, r12, [sp, #" WEIGHTS "]\n"                                                          \
+    "ldm " POINTER ", {r7-r10}\n"                                                                  \
+    "smlad r4, r7, r11, r4\n"                                                                      \
+    "smlabt r4, r8, r12, r4\n"                                                                     \
+    "smlad r5, r8, r11, r5\n"                                                                      \
+    "smlabt r5, r9, r12, r5\n"                                                                     \
+    "smlad r6, r9, r11, r6\n"                                                                      \
+    "smlabt r6, r10, r12, r6\n"
+
+/* The same for two pixels. */
+#define ROW_OF_2_1(POINTER, WEIGHTS)                                                               \
     "ldrd r11, r12, [sp, #" WEIGHTS "]\n"                                                          \
     "ldrd r8, r9, [" POINTER "]\n"                                                                 \
     "smlad r4, r8, r11, r4\n"                                                                      \
     "smlabt r4, r9, r12, r4\n"                                                                     \
     "smlatb r5, r8, r11, r5\n"                                                                     \
     "smlad r5, r9, r12, r5\n"
-#define TAIL_ROW_2(POINTER, WEIGHTS)                                                               \
+#define ROW_OF_2_2(POINTER, WEIGHTS)                                                               \
     "ldrd r11, r12, [sp, #" WEIGHTS "]\n"                                                          \
     "ldm " POINTER ", {r8-r10}\n"                                                                  \
     "smlad r4, r8, r11, r4\n"                                                                      \
@@ -172,11 +192,7 @@ typedef struct planes {
 #define STORED(SUM, PLACE) SCALED(SUM, "r8", "r9", "r10", PLACE)
 #define STORED_6(SUM, PLACE) SCALED(SUM, "r10", "r11", "r12", PLACE)
 
-/* lr falls to 0 at the last full tile, to -1 at a tile of three pixels. */
-#define TILES(ROW, ROW_OF_6, TAIL_ROW)                                                             \
-    "21:\n"                                                                                        \
-    "ldr r0, [sp, #72]\n"                                                                          \
-    "mov lr, #0\n"                                                                                 \
+#define TILES(ROW, ROW_OF_6, ROW_OF_3, ROW_OF_2)                                                   \
     "24:\n"                                                                                        \
     "ldm sp, {r4-r7}\n" ROWS(ROW)                                                                  \
     "ldrd r8, r9, [sp, #40]\n"                                                                     \
@@ -184,8 +200,7 @@ typedef struct planes {
         STORED("r7", "12")                                                                         \
     "add r0, r0, r11\n"                                                                            \
     "subs lr, lr, #1\n"                                                                            \
-    "bgt 24b\n"                                                                                    \
-    "blt 20f\n"                                                                                    \
+    "bne 24b\n"                                                                                    \
     "ldr pc, [sp, #100]\n"                                                                         \
     "23:\n"                                                                                        \
     "ldm sp, {r4-r7}\n"                                                                            \
@@ -195,13 +210,18 @@ typedef struct planes {
     "ldr r0, [sp, #72]\n" STORED_6("r4", "0") STORED_6("r5", "4") STORED_6("r6", "8")              \
         STORED_6("r7", "12") STORED_6("r8", "16") STORED_6("r9", "20")                             \
     "b 20f\n"                                                                                      \
+    "21:\n"                                                                                        \
+    "ldr r0, [sp, #72]\n"                                                                          \
+    "ldm sp, {r4-r6}\n" ROWS(ROW_OF_3)                                                             \
+    "ldrd r8, r9, [sp, #40]\n"                                                                     \
+    "ldr r10, [sp, #48]\n" STORED("r4", "0") STORED("r5", "4") STORED("r6", "8")                   \
+    "b 20f\n"                                                                                      \
     "22:\n"                                                                                        \
     "ldr r0, [sp, #72]\n"                                                                          \
-    "ldm sp, {r4, r5}\n" ROWS(TAIL_ROW)                                                            \
+    "ldm sp, {r4, r5}\n" ROWS(ROW_OF_2)                                                            \
     "ldrd r8, r9, [sp, #40]\n"                                                                     \
     "ldr r10, [sp, #48]\n" STORED("r4", "0") STORED("r5", "4")
 
-/* The pointers stand behind the full tiles, and behind the tile of three as well: `skips` say. */
 #define END                                                                                        \
     "20:\n"                                                                                        \
     "add r12, sp, #56\n"                                                                           \
@@ -225,23 +245,23 @@ typedef struct planes {
 
 KERNEL static void run_stride_1(UNUSED const planes *p)
 {
-    __asm__(BEGIN CHANNEL TILES(ROW_1, ROW_OF_6_1, TAIL_ROW_1) END);
+    __asm__(BEGIN CHANNEL TILES(ROW_1, ROW_OF_6_1, ROW_OF_3_1, ROW_OF_2_1) END);
 }
 
 KERNEL static void run_stride_2(UNUSED const planes *p)
 {
-    __asm__(BEGIN CHANNEL TILES(ROW_2, ROW_OF_6_2, TAIL_ROW_2) END);
+    __asm__(BEGIN CHANNEL TILES(ROW_2, ROW_OF_6_2, ROW_OF_3_2, ROW_OF_2_2) END);
 }
 
 void vp_nn_dsp_depthwise_3x3_row(const vp_nn_dsp_depthwise_3x3 *p, int32_t row,
                                  const vp_nn_rows *input, int8_t *scratch, int8_t *output)
 {
-    static const int32_t lasts[] = {TAIL_NONE, TAIL_2, TAIL_2, TAIL_4, TAIL_NONE, TAIL_6, TAIL_6};
+    static const int32_t lasts[] = {TAIL_NONE, TAIL_2, TAIL_2, TAIL_3, TAIL_NONE, TAIL_6, TAIL_6};
     const int32_t half = (p->channels + 3) / 4 * 2;
     const int32_t tail = vp_nn_dsp_tail(p->width);
     const int32_t full = (p->width - tail) >> 2;
     const int32_t top = row * p->row_stride - p->pad_top;
-    const int32_t consumed = (full + (tail == 3)) * 8 * p->column_stride;
+    const int32_t consumed = full * 8 * p->column_stride;
     planes run = {
         .output = output,
         .tail = output + full * half * 16,
