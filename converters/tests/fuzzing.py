@@ -3,6 +3,7 @@ tflite_micro, in child processes with limits."""
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import resource
@@ -161,6 +162,7 @@ def in_children(work: Callable[[T], R], tasks: Sequence[T]) -> list[R | None]:
 
 
 def _serve(work: Callable[[T], R], tasks: Sequence[T], connection: Connection) -> None:
+    faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)

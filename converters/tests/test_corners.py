@@ -49,7 +49,7 @@ def test_on_emulated_boards(
     def run(models: Sequence[CompiledModel], inputs: Sequence[Int8Array]) -> list[Int8Array]:
         return [result.outputs for result in run_on_target(models, inputs, machine)]
 
-    step = 1 if scale > 1 else 6
+    step = 1 if scale > 1 else 8
     models = [m for operator in OPERATORS for m in _models(operator, tmp_path, kernels)[::step]]
     for number in range(0, len(models), 100):
         part = _renamed(models[number : number + 100])
