@@ -154,8 +154,9 @@ class _Choice:
         self._size = _largest_group(program)
         self._costs = group_costs(program, self._size)
         self._saved = joining_saves(program)
+        joined = Wiring(program.with_joined(self._saved))
         self._joined_costs = {
-            number: group_cost(program.with_joined({number}), range(number, number + 1))
+            number: _Ending(joined, number, number + 1).costs()[range(number, number + 1)]
             for number in self._saved
         }
         best = [0] * (self._count + 1)

@@ -113,8 +113,8 @@ class Wiring:
     Attributes:
         input, output: the tensors at the borders.
         heights: rows of each tensor.
-        calls: calls of each step; rows that nobody reads are not made.
-        reads: for each step (position among its inputs, tensor) of those that are not constants.
+        reads: the rows that each call of each step reads, as (tensor, rows) of every input that is
+            not a constant. Rows that nobody reads are not made.
         consumers: the numbers of the steps that read a tensor, in order.
         producers: the number of the step that writes a tensor, INPUT for the input.
     """
@@ -126,39 +126,44 @@ class Wiring:
         self.heights = {root: program.height(root) for root in set(self.roots.values())}
         self.input = program.graph.input
         self.output = self.roots[program.graph.output]
-        self.reads = [
+        self._inputs = [
             [(p, self.roots[t]) for p, t in enumerate(step.inputs) if tensors[t].data is None]
             for step in program.steps
         ]
         self.consumers: dict[int, list[int]] = {}
-        for number, reads in enumerate(self.reads):
-            for tensor in dict.fromkeys(tensor for _, tensor in reads):
+        for number, inputs in enumerate(self._inputs):
+            for tensor in dict.fromkeys(tensor for _, tensor in inputs):
                 self.consumers.setdefault(tensor, []).append(number)
         self.producers = {step.output: number for number, step in enumerate(program.steps)}
         self.producers[self.input] = INPUT
-        self.calls = self._needed_calls()
+        self.reads = self._needed_reads()
 
-    def _needed_calls(self) -> list[int]:
+    def calls(self, number: int) -> int:
+        """Calls of a step."""
+        return len(self.reads[number])
+
+    def _needed_reads(self) -> list[list[list[tuple[int, range]]]]:
         needed = {self.output: self.heights[self.output]}
-        calls = [0] * len(self.reads)
-        for number in reversed(range(len(calls))):
+        reads: list[list[list[tuple[int, range]]]] = []
+        for number in reversed(range(len(self._inputs))):
             step = self.program.steps[number]
             rows = needed.get(step.output, 0)
-            calls[number] = rows if step.reach and not step.accumulates else 1
-            if step.accumulates:
-                calls[number] = self.program.height(step.inputs[0])
-            calls[number] *= rows > 0
-            for position, tensor in self.reads[number]:
-                made = (self.rows(number, position, call) for call in range(calls[number]))
-                last = max((read[-1] + 1 for read in made if read), default=0)
-                needed[tensor] = max(needed.get(tensor, 0), last)
-        return calls
+            calls = rows if step.reach and not step.accumulates else min(rows, 1)
+            if rows and step.accumulates:
+                calls = self.program.height(step.inputs[0])
+            inputs = self._inputs[number]
+            reads.append(
+                [[(t, self._rows(number, p, call)) for p, t in inputs] for call in range(calls)]
+            )
+            for tensor, wanted in (read for call in reads[-1] for read in call if read[1]):
+                needed[tensor] = max(needed.get(tensor, 0), wanted[-1] + 1)
+        return reads[::-1]
 
     def row_bytes(self, tensor: int) -> int:
         """Bytes from one row of a tensor to the next."""
         return self.program.layout(tensor).row_bytes
 
-    def rows(self, number: int, position: int, call: int) -> range:
+    def _rows(self, number: int, position: int, call: int) -> range:
         """The rows of an input that a call of step ``number`` reads."""
         step = self.program.steps[number]
         tensor = step.inputs[position]
@@ -235,13 +240,13 @@ class Puller:
         self.spans: dict[int, tuple[int, int]] = {}
         self._wiring = wiring
         self._start = start
-        self._done = [0] * len(wiring.calls)
+        self._done = [0] * len(wiring.reads)
 
     def run_group(self, group: range) -> None:
         """Runs its steps to their end: those first whose outputs are wanted outside."""
         for number in group:
             if self._wiring.is_kept(self._wiring.program.steps[number].output, group.stop):
-                while self._done[number] < self._wiring.calls[number]:
+                while self._done[number] < self._wiring.calls(number):
                     self._run(number)
 
     def need(self, tensor: int, row: int) -> None:
@@ -278,7 +283,7 @@ class Puller:
         wiring = self._wiring
         step = wiring.program.steps[number]
         call = self._done[number]
-        reads = [(t, wiring.rows(number, position, call)) for position, t in wiring.reads[number]]
+        reads = wiring.reads[number][call]
         for tensor, rows in reads:
             if rows:
                 self.need(tensor, rows[-1])
@@ -293,7 +298,7 @@ class Puller:
         self._done[number] += 1
         made, begun = wiring.heights[step.output] if step.reach is None else 1, time
         if step.accumulates:
-            made = int(self._done[number] == wiring.calls[number])
+            made = int(self._done[number] == wiring.calls(number))
             begun = self.spans.get(number, (time, time))[0]
         self._call(number, call, self._trace(step.output), made, begun)
 
