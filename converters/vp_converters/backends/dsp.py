@@ -37,6 +37,7 @@ from vp_converters.lowering.step import (
 
 _RUN_BYTES = 1536
 _LARGE_RUN_BYTES = 4096
+_SAME_PARAMETERS = ("max_pool_2d", "global_max_pool")
 
 
 def apply(program: Program) -> Program:
@@ -50,6 +51,8 @@ def apply(program: Program) -> Program:
     for step, fits in zip(program.steps, proven, strict=True):
         if step.kernel == "add":
             steps.append(_add(step) or step)
+        elif step.kernel in _SAME_PARAMETERS:
+            steps.append(replace(step, kernel=f"dsp_{step.kernel}"))
         else:
             steps.append(_BUILDERS[step.kernel](step, rows) if fits else step)
     layouts = {tensor: row.layout for tensor, row in rows.items()}

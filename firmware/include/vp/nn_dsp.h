@@ -151,6 +151,12 @@ typedef struct vp_nn_dsp_planes {
 void vp_nn_dsp_planes_row(const vp_nn_dsp_planes *p, int32_t row, const vp_nn_rows *input,
                           int8_t *output);
 
+/** As vp_nn_max_pool_2d_row and vp_nn_global_max_pool_row. */
+void vp_nn_dsp_max_pool_2d_row(const vp_nn_pool_2d *p, int32_t row, const vp_nn_rows *input,
+                               int8_t *output);
+void vp_nn_dsp_global_max_pool_row(const vp_nn_global_pool *p, int32_t row,
+                                   const vp_nn_rows *input, int8_t *output);
+
 /** ADD where one linear form gives the results of vp_nn_add for all pairs of operands: the output is
  * offset + (a * 256 * a_factor >> 16) + (b * 256 * b_factor >> 16), shifted right by 21, saturated to
  * int8. */

@@ -170,16 +170,21 @@ int8_t *vp_nn_dsp_begin_row(const vp_nn_dsp_filters *p, int32_t width, int8_t *o
     return vp_nn_dsp_begin_planes(&planes, output);
 }
 
-void vp_nn_dsp_end_row(const vp_nn_dsp_filters *p, int32_t width, int8_t *output)
+void vp_nn_dsp_clamp(int8_t *values, int32_t size, int32_t min, int32_t max)
 {
-    if (p->min == INT8_MIN && p->max == INT8_MAX) {
+    if (min == INT8_MIN && max == INT8_MAX) {
         return;
     }
-    for (int32_t i = 0; i < width * p->channels; i++) {
-        if (output[i] < p->min) {
-            output[i] = (int8_t)p->min;
-        } else if (output[i] > p->max) {
-            output[i] = (int8_t)p->max;
+    for (int32_t i = 0; i < size; i++) {
+        if (values[i] < min) {
+            values[i] = (int8_t)min;
+        } else if (values[i] > max) {
+            values[i] = (int8_t)max;
         }
     }
+}
+
+void vp_nn_dsp_end_row(const vp_nn_dsp_filters *p, int32_t width, int8_t *output)
+{
+    vp_nn_dsp_clamp(output, width * p->channels, p->min, p->max);
 }

@@ -55,6 +55,9 @@ void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t 
 /** Fills bytes, rounded up to a multiple of 4, with an int16. */
 void vp_nn_dsp_fill(int8_t *target, int32_t bytes, int32_t value);
 
+/** Clamps int8 values to an activation's bounds. */
+void vp_nn_dsp_clamp(int8_t *values, int32_t size, int32_t min, int32_t max);
+
 /** Padding of a PLANAR16 row; the pixels come afterwards, for it covers one of each plane.
  * @return the first pixel. */
 int8_t *vp_nn_dsp_begin_planes(const vp_nn_dsp_planes *p, int8_t *output);
