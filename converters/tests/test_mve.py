@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from exactness import SHARED_MODELS, Case, Int8Array, cases, mismatches
 from random_graphs import GraphMaker
 from vp_converters import CompiledModel, load_model
+from vp_converters.kernels import firmware_root
 from vp_converters.lowering.step import ConstantArray
 from vp_converters.oracle import cut
 from vp_converters.target import MPS3_AN547, run_on_target
@@ -228,6 +230,17 @@ def test_shared_models_before_the_softmax(
         scores.write_bytes(cut(whole.data, last.op_index + 1, last.output))
         batch.append(_case(scores, name, 2 * scale))
     assert mismatches(batch, _runner) == []
+
+
+@pytest.mark.parametrize("level", ["-O0", "-Os"])
+def test_kernels_build_at_any_level(tmp_path: Path, emulated: None, level: str) -> None:
+    root = firmware_root()
+    sources = sorted((root / "nn" / "mve").glob("*.c"))
+    assert sources
+    flags = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
+    core = ("-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard")
+    command = ["arm-none-eabi-gcc", *flags, *core, level, "-I", str(root / "include"), "-c"]
+    subprocess.run([*command, *map(str, sources)], cwd=tmp_path, check=True)
 
 
 def _steps(path: Path, kernels: str) -> list:

@@ -1,7 +1,7 @@
 /**
  * @file vp/nn_mve.h
- * Kernels for Armv8.1-M with MVE (Helium: Cortex-M55, M85). The contracts of vp/nn.h hold. Tensors stay
- * int8 NHWC; only constants are packed differently.
+ * Kernels for Armv8.1-M with MVE (Helium: Cortex-M55, M85). The contracts of vp/nn.h hold. Tensors
+ * stay int8 NHWC; only constants are packed differently.
  */
 #ifndef VP_NN_MVE_H
 #define VP_NN_MVE_H
@@ -18,24 +18,23 @@ extern "C" {
 /** Longest side of the kernel of a depthwise convolution. */
 #define VP_NN_MVE_LARGE_KERNEL 12
 
-/** Kinds of outputs: zero_point = min = -128 and max = 127, as after a ReLU; min = -128 and max = 127;
- * anything. */
-#define VP_NN_MVE_RELU 0
-#define VP_NN_MVE_LINEAR 1
-#define VP_NN_MVE_CLAMPED 2
+/* Kinds of outputs. */
+#define VP_NN_MVE_RELU 0    /**< zero_point = min = -128 and max = 127. */
+#define VP_NN_MVE_LINEAR 1  /**< min = -128 and max = 127. */
+#define VP_NN_MVE_CLAMPED 2 /**< Anything. */
 
 /** vp_nn_output for channels whose shifts are all 0 or to the right. */
 typedef struct vp_nn_mve_output {
-    const int32_t *scale; /**< For each channel its bias and its multiplier, 0 or 2^30 .. 2^31 - 1. */
+    const int32_t *scale; /**< For each channel its bias and multiplier, 0 or 2^30 .. 2^31 - 1. */
     const int8_t *shift;  /**< One per channel; -31 .. 0. */
     int32_t zero_point;   /**< This and the next two are loaded together. */
     int32_t min;
     int32_t max;
-    int32_t kind; /**< VP_NN_MVE_RELU, VP_NN_MVE_LINEAR or, always right, VP_NN_MVE_CLAMPED. */
+    int32_t kind; /**< VP_NN_MVE_RELU, _LINEAR or, always right, _CLAMPED. */
 } vp_nn_mve_output;
 
-/** CONV_2D with a 1x1 kernel, at least 2 output channels. Weights [output_channels][input_channels] and
- * VP_NN_MVE_SLACK bytes. */
+/** CONV_2D with a 1x1 kernel, at least 2 output channels. Weights [output_channels][input_channels]
+ * and VP_NN_MVE_SLACK bytes. */
 typedef struct vp_nn_mve_conv_1x1 {
     int32_t output_width;
     int32_t input_channels;
@@ -49,8 +48,8 @@ typedef struct vp_nn_mve_conv_1x1 {
 void vp_nn_mve_conv_1x1_row(const vp_nn_mve_conv_1x1 *p, int32_t row, const vp_nn_rows *input,
                             int8_t *output);
 
-/** FULLY_CONNECTED, at least 2 output channels. Weights [output_channels][depth] and VP_NN_MVE_SLACK
- * bytes. */
+/** FULLY_CONNECTED, at least 2 output channels. Weights [output_channels][depth] and
+ * VP_NN_MVE_SLACK bytes. */
 typedef struct vp_nn_mve_fully_connected {
     int32_t vectors; /**< Inputs of `depth` elements each, one after another. */
     int32_t depth;
@@ -76,18 +75,19 @@ typedef struct vp_nn_mve_conv_2d {
 void vp_nn_mve_conv_2d_row(const vp_nn_mve_conv_2d *p, int32_t row, const vp_nn_rows *input,
                            int8_t *scratch, int8_t *output);
 
-/** The same for a kernel_width of 3, a stride_width of 1, an output_width of at least 3, an even number of
- * output channels, and kernel_height * input_channels a multiple of 16. Weights, with input pixels of one
- * column in vectors of 16: [output_channels / 2][vectors][2][kernel_width][16]. */
+/** The same for a kernel_width of 3, a stride_width of 1, an output_width of at least 3, an even
+ * number of output channels, and a multiple of 16 bytes in a column, kernel_height *
+ * input_channels. Weights [output_channels / 2][column / 16][2][kernel_width][16]. */
 void vp_nn_mve_conv_2d_3_columns_row(const vp_nn_mve_conv_2d *p, int32_t row,
                                      const vp_nn_rows *input, int8_t *scratch, int8_t *output);
 
-/** DEPTHWISE_CONV_2D with a multiplier of 1, an even number of channels, and a kernel of at most 4x4.
- * Weights [channels][kernel_width][kernel_height], a zero byte behind those of each channel. */
+/** DEPTHWISE_CONV_2D with a multiplier of 1, an even number of channels, and a kernel of at most
+ * 4x4. Weights [channels][kernel_width][kernel_height], a zero byte behind those of each
+ * channel. */
 typedef struct vp_nn_mve_depthwise_conv_2d {
     vp_nn_window window;
     int32_t input_zero_point;
-    int32_t columns; /**< Columns of the input, padding included, that all tiles of 4 outputs touch. */
+    int32_t columns; /**< Of the input, padding included, that tiles of 4 outputs touch. */
     const int8_t *weights;
     vp_nn_mve_output output;
 } vp_nn_mve_depthwise_conv_2d;
@@ -96,21 +96,21 @@ typedef struct vp_nn_mve_depthwise_conv_2d {
 void vp_nn_mve_depthwise_conv_2d_row(const vp_nn_mve_depthwise_conv_2d *p, int32_t row,
                                      const vp_nn_rows *input, int8_t *scratch, int8_t *output);
 
-/** The same for a kernel of at most VP_NN_MVE_LARGE_KERNEL x VP_NN_MVE_LARGE_KERNEL. Scratch: columns * 64
- * bytes for every 4 rows of the kernel, or part of 4. */
+/** The same for a kernel of at most VP_NN_MVE_LARGE_KERNEL x VP_NN_MVE_LARGE_KERNEL. Scratch:
+ * columns * 64 bytes for every 4 rows of the kernel, or part of 4. */
 void vp_nn_mve_depthwise_conv_2d_large_row(const vp_nn_mve_depthwise_conv_2d *p, int32_t row,
                                            const vp_nn_rows *input, int8_t *scratch,
                                            int8_t *output);
 
-/** ADD of equal shapes, where the second operand's scale is the larger one (its multiplier is 2^30, its
- * shift 0). */
+/** ADD of equal shapes, where the second operand's scale is the larger one (its multiplier is 2^30,
+ * its shift 0). */
 typedef struct vp_nn_mve_add {
     int32_t a_zero_point;
     int32_t a_multiplier;
     int32_t a_shift; /**< -31 .. 0. */
     int32_t b_zero_point;
-    int32_t multiplier; /**< This and `shift` are loaded together. */
-    int32_t shift;      /**< -31 .. -1. */
+    int32_t multiplier;
+    int32_t shift; /**< -31 .. -1. */
     int32_t zero_point;
     int32_t min;
     int32_t max;

@@ -1,12 +1,10 @@
-#include <stddef.h>
-
 #include "output.h"
 
 /* Bits by which the operands grow before they are scaled, as in TFLM's kernels/add_common.cc. */
 #define LEFT_SHIFT 20
 
-/* The sign of x, -1 or 0: ties go away from zero, but VRSHL rounds them up, so 1 is taken from negative
- * numbers first, where there is something to round. */
+/* The sign of x, -1 or 0: ties go away from zero, but VRSHL rounds them up, so 1 is taken from
+ * negative numbers first, where there is something to round. */
 #define SIGN "vshr.s32 %q[t], %q[x], #31\n\t"
 
 void vp_nn_mve_add_row(const vp_nn_mve_add *p, int32_t row, const vp_nn_rows *a,
@@ -20,7 +18,6 @@ void vp_nn_mve_add_row(const vp_nn_mve_add *p, int32_t row, const vp_nn_rows *a,
     int32x4_t x;
     int32x4_t y;
     int32x4_t t;
-    /* One constant is loaded in the loop: registers are short. */
     __asm__ volatile(
         "wlstp.32 lr, lr, 2f\n"
         "1:\n\t"
@@ -32,23 +29,22 @@ void vp_nn_mve_add_row(const vp_nn_mve_add *p, int32_t row, const vp_nn_rows *a,
         "vmla.s32 %q[x], %q[t], %[rounds_a]\n\t"
         "vrshl.s32 %q[x], %[shift_a]\n\t"
         "vadd.i32 %q[x], %q[x], %q[y]\n\t"
-        "ldrd r0, r2, [%[p], %[place]]\n\t"
-        "vqrdmulh.s32 %q[x], %q[x], r0\n\t" SIGN
+        "vqrdmulh.s32 %q[x], %q[x], %[multiplier]\n\t" SIGN
         "vadd.i32 %q[x], %q[x], %q[t]\n\t"
-        "vrshl.s32 %q[x], r2\n\t"
+        "vrshl.s32 %q[x], %[shift]\n\t"
         "vadd.i32 %q[x], %q[x], %[zero_point]\n\t"
         "vmax.s32 %q[x], %q[x], %q[min]\n\t"
         "vmin.s32 %q[x], %q[x], %q[max]\n\t"
         "vstrb.32 %q[x], [%[output]], #4\n\t"
         "letp lr, 1b\n"
         "2:"
-        : [x] "=&w"(x), [y] "=&w"(y), [t] "=&w"(t), [from_a] "+&r"(from_a),
-          [from_b] "+&r"(from_b), [output] "+&r"(output), "+&r"(left)
+        : [x] "=&w"(x), [y] "=&w"(y), [t] "=&w"(t), [from_a] "+&l"(from_a),
+          [from_b] "+&l"(from_b), [output] "+&l"(output), "+&r"(left)
         : [one] "w"(one), [half] "w"(half), [min] "w"(vdupq_n_s32(p->min)),
           [max] "w"(vdupq_n_s32(p->max)), [offset_a] "r"(-p->a_zero_point * (1 << LEFT_SHIFT)),
           [offset_b] "r"(-p->b_zero_point * (1 << (LEFT_SHIFT - 1))),
           [multiplier_a] "r"(p->a_multiplier), [shift_a] "r"(p->a_shift),
-          [rounds_a] "r"(p->a_shift != 0), [zero_point] "r"(p->zero_point), [p] "r"(p),
-          [place] "i"(offsetof(vp_nn_mve_add, multiplier))
-        : "r0", "r2", "memory");
+          [rounds_a] "r"(p->a_shift != 0), [multiplier] "r"(p->multiplier),
+          [shift] "r"(p->shift), [zero_point] "r"(p->zero_point)
+        : "memory");
 }

@@ -1,14 +1,15 @@
+#include "output.h"
+
 #include <stddef.h>
 
-#include "output.h"
 #include "turn.h"
 
 #define VECTOR 16 /* int8 lanes */
 #define PIXELS 3
 
-/* The windows of 3 neighbouring pixels share 5 columns: each vector of a column is loaded once for up to
- * 3 pixels and 2 channels. The sums leave no registers for the rest: the assembly knows the place of
- * each member. */
+/* The windows of 3 neighbouring pixels share 5 columns: each vector of a column is loaded once for
+ * up to 3 pixels and 2 channels. The sums leave no registers for the rest: the assembly knows the
+ * place of each member. */
 typedef struct loop {
     const int8_t *x[PIXELS + 2]; /* 0: the columns. */
     const int8_t *weights;       /* 20 */
@@ -25,9 +26,9 @@ typedef char loop_is_as_the_assembly_has_it[offsetof(loop, places) == 48 ? 1 : -
 
 #define MAC(ACC, sum, w) "vmladav" ACC ".s8 " sum ", " w ", q6\n\t"
 
-/* q0 to q2: weights of the first channel for the 3 columns of a window; q3 to q5: of the second. Sums of
- * the first channel: r0, r2, r4; of the second: r6, r8, r10. FIRST: nothing, or "a" to add to what is
- * there. */
+/* q0 to q2: weights of the first channel for the 3 columns of a window; q3 to q5: of the second.
+ * Sums of the first channel: r0, r2, r4; of the second: r6, r8, r10. FIRST: nothing, or "a" to add
+ * to what is there. */
 #define DOT(FIRST)                                                            \
     "vldrb.8 q0, [r12], #96\n\t"                                              \
     "vldrb.8 q1, [r12, #-80]\n\t"                                             \

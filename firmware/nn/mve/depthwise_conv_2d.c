@@ -1,14 +1,15 @@
+#include "output.h"
+
 #include <stddef.h>
 
-#include "output.h"
 #include "strips.h"
 
 #define LANES VP_NN_MVE_STRIP_LANES
 #define WORD VP_NN_MVE_STRIP_ROWS
 #define COLUMN VP_NN_MVE_STRIP_COLUMN
 
-/* What the loops over pairs of channels keep in memory, because registers are short; the assembly knows
- * the place of each member. */
+/* What the loops over pairs of channels keep in memory, because registers are short; the assembly
+ * knows the place of each member. */
 typedef struct loop {
     const int8_t *weights;     /* 0 */
     int32_t size;              /* 4: bytes of the weights of a channel. */
@@ -23,7 +24,7 @@ typedef struct loop {
     int32_t step;              /* 40: bytes of 4 outputs. */
     uintptr_t edges;           /* 44 */
     uint32_t lanes;            /* 48: those of a tile that exist. */
-    uint32_t stride;           /* 52: bytes between the columns at which neighbouring windows begin. */
+    uint32_t stride;           /* 52: bytes between the columns of neighbouring windows. */
     uint32_t x[4];             /* 56: addresses of the columns of the first output, less LEAD. */
     uint8_t weight_places[16]; /* 72 */
     uint16_t places[8];        /* 88 */
@@ -31,9 +32,10 @@ typedef struct loop {
 
 typedef char loop_is_as_the_assembly_has_it[offsetof(loop, places) == 88 ? 1 : -1];
 
-/* q0, q1: sums; q2: addresses of columns; q3, q4: weights of the two channels for windows that begin at
- * the first column of a load; q5, q6: for those that begin at the second; q7: places. r1: output; r3:
- * scale; r5: shift; r8, r9: shifts of this pair; r10: step; r11: edges; r12: the struct. */
+/* q0, q1: sums; q2: addresses of columns; q3, q4: weights of the two channels for windows that
+ * begin at the first column of a load; q5, q6: for those that begin at the second; q7: places. r1:
+ * output; r3: scale; r5: shift; r8, r9: shifts of this pair; r10: step; r11: edges; r12: the
+ * struct. */
 #define SUM(sum, place, weights) \
     "vldrw.u32 q1, [q2" place "]\n\tvmladav.s8 " sum ", q1, " weights "\n\t"
 #define SUM_TWO(sum0, sum1, place, weights0, weights1) \

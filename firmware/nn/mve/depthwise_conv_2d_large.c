@@ -8,7 +8,8 @@
 #define GROUPS ((VP_NN_MVE_LARGE_KERNEL + SIDE - 1) / SIDE)
 #define PIXELS 4
 
-/* The window as parts of 4x4: where each finds its weights, and its pixels from the first part on. */
+/* The window as parts of 4x4: where each finds its weights, and its pixels from the first part
+ * on. */
 typedef struct parts {
     int32_t count;
     int32_t offset[GROUPS * GROUPS];

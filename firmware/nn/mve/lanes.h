@@ -4,8 +4,8 @@
 
 #include <arm_mve.h>
 
-/** `largest`, or what is larger among the first 16 channels, or as many as `lanes` has, of `count` pixels,
- * at least 1, `step` bytes apart. */
+/** `largest`, or what is larger among the first 16 channels, or as many as `lanes` has, of `count`
+ * pixels, at least 1, `step` bytes apart. */
 static inline int8x16_t vp_nn_mve_max(const int8_t *pixel, int32_t count, int32_t step,
                                       mve_pred16_t lanes, int8x16_t largest)
 {
@@ -24,8 +24,8 @@ static inline int8x16_t vp_nn_mve_max(const int8_t *pixel, int32_t count, int32_
     return largest;
 }
 
-/** `sums` and those of the first 4 channels, or as many as `lanes` has, of `count` pixels, at least 1,
- * `step` bytes apart. */
+/** `sums` and those of the first 4 channels, or as many as `lanes` has, of `count` pixels, at least
+ * 1, `step` bytes apart. */
 static inline int32x4_t vp_nn_mve_sum(const int8_t *pixel, int32_t count, int32_t step,
                                       mve_pred16_t lanes, int32x4_t sums)
 {
@@ -38,7 +38,7 @@ static inline int32x4_t vp_nn_mve_sum(const int8_t *pixel, int32_t count, int32_
                      "vadd.i32 %q[sums], %q[sums], %q[x]\n\t"
                      "add %[pixel], %[pixel], %[step]\n\t"
                      "le lr, 1b"
-                     : [x] "=&w"(x), [sums] "+&w"(sums), [pixel] "+&r"(pixel)
+                     : [x] "=&w"(x), [sums] "+&w"(sums), [pixel] "+&l"(pixel)
                      : [count] "r"(count), [step] "r"(step), [lanes] "r"(lanes)
                      : "lr", "p0", "memory");
     return sums;

@@ -9,8 +9,8 @@ static inline int32_t min(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-/* The pixels of a tile, 3 or 4: where their inputs are from the first one's on, and where their outputs
- * go. The last one is repeated where there are fewer. */
+/* The pixels of a tile, 3 or 4: where their inputs are from the first one's on, and where their
+ * outputs go. The last one is repeated where there are fewer. */
 typedef struct tile {
     int32_t offset[4];
     uint16x8_t places;
@@ -31,20 +31,19 @@ typedef void tile_kernel(const vp_nn_mve_matmul *m, const tile *t, const int8_t 
     "vmladav.s8 r4, %q[w], %q[x2]\n\t"          \
     "vmladav.s8 r6, %q[w], %q[x3]\n\t" VP_NN_MVE_COLLECT(q) VP_NN_MVE_NEXT_CHANNEL
 
-#define PAIRS_1(NEXT, KIND)                                                                             \
+#define PAIRS_1(NEXT, KIND)                                                                       \
     __asm__ volatile(                                                                             \
-        "dls lr, %[pairs]\n"                                                                      \
-        "1:\n\t" DOT_1("%q[a]", NEXT) VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", KIND)                  \
-            DOT_1("%q[w]", NEXT) VP_NN_MVE_SCALE("%q[w]", "r0", "r2", "r4", KIND)                       \
+        "dls lr, lr\n"                                                                          \
+        "1:\n\t" DOT_1("%q[a]", NEXT) VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", KIND)            \
+            DOT_1("%q[w]", NEXT) VP_NN_MVE_SCALE("%q[w]", "r0", "r2", "r4", KIND)                 \
                 VP_NN_MVE_NARROW_##KIND("%q[a]", "%q[w]", "%[edges]")                             \
         "vstrb.16 %q[a], [%[output], %q[places]]\n\t"                                             \
         "add %[output], %[output], #2\n\t"                                                        \
         "le lr, 1b"                                                                               \
         : [a] "=&w"(a), [w] "=&w"(w), [weights] "+&r"(weights), [scale] "+&r"(scale),             \
-          [shift] "+&r"(shift), [output] "+&r"(output)                                            \
+          [shift] "+&r"(shift), [output] "+&r"(output), "+&r"(left)                               \
         : [x0] "w"(x0), [x1] "w"(x1), [x2] "w"(x2), [x3] "w"(x3), [depth] "r"(m->depth),          \
-          [edges] "r"(VP_NN_MVE_EDGES_##KIND(m->output)), [places] "w"(t->places),                 \
-          [pairs] "r"(pairs)                                                                      \
+          [edges] "r"(VP_NN_MVE_EDGES_##KIND(m->output)), [places] "w"(t->places)                  \
         : VP_NN_MVE_TEMPORARIES)
 
 #define PAIRS_1_ANY(KIND) PAIRS_1(NEXT_ANY, KIND)
@@ -60,6 +59,7 @@ static void tile_1(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, in
     const int8_t *weights = m->weights + channel * m->depth;
     const int32_t *scale = m->output->scale + 2 * channel;
     const int8_t *shift = m->output->shift + channel;
+    register int32_t left __asm__("lr") = pairs;
     int32x4_t a;
     int8x16_t w;
     output += channel;
@@ -87,7 +87,7 @@ static void tile_1(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, in
 
 #define PAIRS_2(KIND)                                                                             \
     __asm__ volatile(                                                                             \
-        "dls lr, %[pairs]\n"                                                                      \
+        "dls lr, lr\n"                                                                          \
         "1:\n\t" DOT_2("%q[a]") VP_NN_MVE_SCALE("%q[a]", "r0", "r2", "r4", KIND)                  \
             DOT_2("%q[w]") VP_NN_MVE_SCALE("%q[w]", "r0", "r2", "r4", KIND)                       \
                 VP_NN_MVE_NARROW_##KIND("%q[a]", "%q[w]", "%[edges]")                             \
@@ -96,10 +96,10 @@ static void tile_1(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, in
         "add %[output], %[output], #2\n\t"                                                        \
         "le lr, 1b"                                                                               \
         : [a] "=&w"(a), [w] "=&w"(w), [weights] "+&r"(weights), [scale] "+&r"(scale),             \
-          [shift] "+&r"(shift), [output] "+&r"(output)                                            \
+          [shift] "+&r"(shift), [output] "+&r"(output), "+&r"(left)                               \
         : [x0] "w"(x0), [x1] "w"(x1), [x2] "w"(x2), [y0] "w"(y0), [y1] "w"(y1), [y2] "w"(y2),     \
           [depth] "r"(m->depth), [edges] "r"(VP_NN_MVE_EDGES_##KIND(m->output)),                  \
-          [places] "r"(&t->places), [pairs] "r"(pairs)                                               \
+          [places] "r"(&t->places)                                           \
         : VP_NN_MVE_TEMPORARIES)
 
 static void tile_2(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, int32_t channel,
@@ -115,6 +115,7 @@ static void tile_2(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, in
     const int8_t *weights = m->weights + channel * m->depth;
     const int32_t *scale = m->output->scale + 2 * channel;
     const int8_t *shift = m->output->shift + channel;
+    register int32_t left __asm__("lr") = pairs;
     int32x4_t a;
     int8x16_t w;
     output += channel;

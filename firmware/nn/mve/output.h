@@ -1,13 +1,15 @@
 /**
- * Accumulators become int8: assembly that the kernels put into their loops, because the compiler's own
- * order of the same instructions spills most of their registers.
+ * Accumulators become int8: assembly that the kernels put into their loops, because the compiler's
+ * own order of the same instructions spills most of their registers.
  *
- * A tile is 2 channels x 4 pixels: one vector of 4 pixels for each channel. The sums of a channel arrive
- * in r0, r2, r4 and r6, the even registers that VMLADAV may write to, and these serve as temporaries
- * afterwards.
+ * A tile is 2 channels x 4 pixels: one vector of 4 pixels for each channel. The sums of a channel
+ * arrive in r0, r2, r4 and r6, the even registers that VMLADAV may write to, and these serve as
+ * temporaries afterwards.
  */
 #ifndef VP_NN_MVE_OUTPUT_H
 #define VP_NN_MVE_OUTPUT_H
+
+#include "optimize.h"
 
 #include <arm_mve.h>
 
@@ -28,8 +30,8 @@
     "ldrd r0, r2, [%[scale]], #8\n\t"          \
     "ldrsb r4, [%[shift]], #1\n\t"
 
-/* VRSHL rounds ties up. That is right where negative results are cut off; elsewhere ties of negative
- * numbers must go down, so 1 is taken from these first, unless the shift is 0. */
+/* VRSHL rounds ties up. That is right where negative results are cut off; elsewhere ties of
+ * negative numbers must go down, so 1 is taken from these first, unless the shift is 0. */
 #define VP_NN_MVE_SHIFT_RELU(q, shift) "vrshl.s32 " q ", " shift "\n\t"
 #define VP_NN_MVE_SHIFT_LINEAR(q, shift)       \
     "asr r6, " shift ", #31\n\t"               \
@@ -82,10 +84,10 @@ static inline uintptr_t vp_nn_mve_edges(const vp_nn_mve_output *p)
         }                                      \
     } while (0)
 
-#define VP_NN_MVE_TEMPORARIES "r0", "r2", "r4", "r6", "lr", "p0", "memory"
+#define VP_NN_MVE_TEMPORARIES "r0", "r2", "r4", "r6", "p0", "memory"
 
-/** Where the numbers of a tile go: lane 2i + j is channel j of pixel min(i, pixels - 1); `step` bytes
- * from one pixel to the next. */
+/** Where the numbers of a tile go: lane 2i + j is channel j of pixel min(i, pixels - 1); `step`
+ * bytes from one pixel to the next. */
 static inline uint16x8_t vp_nn_mve_places(int32_t pixels, int32_t step)
 {
     const uint16x8_t lanes = vidupq_n_u16(0, 1);

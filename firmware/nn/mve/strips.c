@@ -26,32 +26,33 @@ void vp_nn_mve_strips_begin(vp_nn_mve_strips *s, const vp_nn_mve_depthwise_conv_
     }
 }
 
-#define LOAD_3                   \
-    "vpsttt\n\t"                 \
-    "vldrbt.8 q0, [%[d0]]\n\t"   \
-    "vldrbt.8 q1, [%[d1]]\n\t"   \
-    "vldrbt.8 q2, [%[d2]]\n\t"   \
+#define LOAD_3                    \
+    "vpsttt\n\t"                  \
+    "vldrbt.8 q0, [%[d0]]\n\t"    \
+    "vldrbt.8 q1, [%[d1]]\n\t"    \
+    "vldrbt.8 q2, [%[d2]]\n\t"    \
     "add %[d0], %[d0], %[s0]\n\t" \
     "add %[d1], %[d1], %[s1]\n\t" \
     "add %[d2], %[d2], %[s2]\n\t"
-#define LOAD_1                   \
-    "vpst\n\t"                   \
-    "vldrbt.8 q3, [%[d3]]\n\t"   \
+#define LOAD_1                    \
+    "vpst\n\t"                    \
+    "vldrbt.8 q3, [%[d3]]\n\t"    \
     "add %[d3], %[d3], %[s3]\n\t"
 #define TURN(LOADS)                                                                              \
     __asm__ volatile(                                                                            \
         "vmsr p0, %[lanes]\n\t"                                                                  \
         "vmov.i32 q3, #0\n\t"                                                                    \
-        "dls lr, %[columns]\n"                                                                   \
+        "dls lr, lr\n"                                                                           \
         "1:\n\t" LOADS "vst40.8 {q0, q1, q2, q3}, [%[to]]\n\t"                                   \
         "vst41.8 {q0, q1, q2, q3}, [%[to]]\n\t"                                                  \
         "vst42.8 {q0, q1, q2, q3}, [%[to]]\n\t"                                                  \
         "vst43.8 {q0, q1, q2, q3}, [%[to]]!\n\t"                                                 \
         "le lr, 1b"                                                                              \
-        : [d0] "+&r"(d0), [d1] "+&r"(d1), [d2] "+&r"(d2), [d3] "+&r"(d3), [to] "+&r"(to)         \
-        : [s0] "r"(s->step[0]), [s1] "r"(s->step[1]), [s2] "r"(s->step[2]),             \
-          [s3] "r"(s->step[3]), [columns] "r"(columns), [lanes] "r"(lanes)                    \
-        : "q0", "q1", "q2", "q3", "lr", "p0", "memory")
+        : [d0] "+&r"(d0), [d1] "+&r"(d1), [d2] "+&r"(d2), [d3] "+&r"(d3), [to] "+&r"(to),        \
+          "+&r"(left)                                                                            \
+        : [s0] "r"(s->step[0]), [s1] "r"(s->step[1]), [s2] "r"(s->step[2]),                      \
+          [s3] "r"(s->step[3]), [lanes] "r"(lanes)                                               \
+        : "q0", "q1", "q2", "q3", "p0", "memory")
 
 void vp_nn_mve_strips_next(vp_nn_mve_strips *s, int32_t channels)
 {
@@ -59,9 +60,9 @@ void vp_nn_mve_strips_next(vp_nn_mve_strips *s, int32_t channels)
     const int8_t *d1 = s->data[1];
     const int8_t *d2 = s->data[2];
     const int8_t *d3 = s->data[3];
-    const int32_t columns = s->inside;
     const mve_pred16_t lanes = vctp8q((uint32_t)channels);
     int8_t *to = s->columns;
+    register int32_t left __asm__("lr") = s->inside;
     if (s->rows < ROWS) {
         TURN(LOAD_3);
     } else {

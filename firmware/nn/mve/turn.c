@@ -117,7 +117,8 @@ static void turn_row(const vp_nn_mve_conv_2d *p, const copier *c, const vp_nn_ro
     fill(c, p->input_zero_point, room - inside, to + inside * c->step);
 }
 
-void vp_nn_mve_turn(const vp_nn_mve_conv_2d *p, int32_t row, const vp_nn_rows *input, int8_t *turned)
+void vp_nn_mve_turn(const vp_nn_mve_conv_2d *p, int32_t row, const vp_nn_rows *input,
+                    int8_t *turned)
 {
     const vp_nn_window *w = &p->window;
     const copier c = make_copier(w->input_channels, w->kernel_height * w->input_channels);
