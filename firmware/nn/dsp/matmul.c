@@ -7,7 +7,7 @@
  *
  *    0 bias, four times           16 k           20 multiplier   24 offset       28 output
  *   32 weights of the channel     36 rounds      40 first jump   44 second jump  48 third jump
- *   52 end of the channel         56 skip        60 step         64 last end     68 tiles
+ *   52 end of the channel         56 step        60 skip         64 last end     68 tiles
  *   72 offset without rounding    76 pixel step  80 depth        84 end of weights
  *
  * The jumps are looked up once: to the middle of the loop where K / 8 is odd, to a group of 4 ahead
@@ -38,15 +38,12 @@
     "b 2f\n"
 
 /* r2 at the channel's record, r11 at the end of the channel before it. */
-#define CHANNEL                                                                                    \
+#define CHANNEL(NEXT_END)                                                                          \
     "1:\n"                                                                                         \
-    "ldrd r8, r9, [sp, #52]\n"                                                                     \
-    "ldrd r10, r12, [sp, #60]\n"                                                                   \
-    "cmp r8, r12\n"                                                                                \
+    "ldrd r9, r12, [sp, #60]\n"                                                                    \
+    "cmp r11, r12\n"                                                                               \
     "beq 9f\n"                                                                                     \
-    "add r11, r11, r9\n"                                                                           \
-    "add r8, r8, r10\n"                                                                            \
-    "str r8, [sp, #52]\n"                                                                          \
+    "add r11, r11, r9\n" NEXT_END                                                                  \
     "2:\n"                                                                                         \
     "ldrd r8, r9, [r2], #8\n"                                                                      \
     "and r10, r8, #31\n"                                                                           \
@@ -60,6 +57,12 @@
     "add r12, r12, r8, lsr #2\n"                                                                   \
     "strd r12, r11, [sp, #24]\n"                                                                   \
     "ldr r1, [sp, #68]\n"
+
+/* Only where a channel has several tiles. */
+#define NEXT_END                                                                                   \
+    "ldrd r8, r9, [sp, #52]\n"                                                                     \
+    "add r8, r8, r9\n"                                                                             \
+    "str r8, [sp, #52]\n"
 
 #define TILES                                                                                      \
     "mov r7, r4\n"                                                                                 \
@@ -253,36 +256,36 @@
 
 KERNEL void vp_nn_dsp_matmul_4(UNUSED const vp_nn_dsp_matmul *p)
 {
-    __asm__(BEGIN CHANNEL TILES LOOP(FOUR_4, EIGHT_4, COUNTED)
+    __asm__(BEGIN CHANNEL(NEXT_END) TILES LOOP(FOUR_4, EIGHT_4, COUNTED)
                 STORES(ALL_4, INT16_4, INT8_4, NEXT_TILE) END);
 }
 
 KERNEL void vp_nn_dsp_matmul_6(UNUSED const vp_nn_dsp_matmul *p)
 {
-    __asm__(BEGIN CHANNEL TILE_6 LOOP(FOUR_6, FOUR_6 FOUR_6, COUNTED)
+    __asm__(BEGIN CHANNEL("") TILE_6 LOOP(FOUR_6, FOUR_6 FOUR_6, COUNTED)
                 STORES(ALL_6, INT16_6, INT8_6, NEXT_CHANNEL) END);
 }
 
 KERNEL void vp_nn_dsp_matmul_5(UNUSED const vp_nn_dsp_matmul *p)
 {
-    __asm__(BEGIN CHANNEL TILE_5 LOOP(FOUR_5, FOUR_5 FOUR_5, MEASURED)
+    __asm__(BEGIN CHANNEL("") TILE_5 LOOP(FOUR_5, FOUR_5 FOUR_5, MEASURED)
                 STORES(ALL_5, INT16_5, INT8_5, NEXT_CHANNEL) END);
 }
 
 KERNEL void vp_nn_dsp_matmul_3(UNUSED const vp_nn_dsp_matmul *p)
 {
-    __asm__(BEGIN CHANNEL TILE LOOP(FOUR_3, FOUR_3 FOUR_3, COUNTED)
+    __asm__(BEGIN CHANNEL("") TILE LOOP(FOUR_3, FOUR_3 FOUR_3, COUNTED)
                 STORES(ALL_3, INT16_3, INT8_3, NEXT_CHANNEL) END);
 }
 
 KERNEL void vp_nn_dsp_matmul_2(UNUSED const vp_nn_dsp_matmul *p)
 {
-    __asm__(BEGIN CHANNEL TILE LOOP(FOUR_2, EIGHT_2, COUNTED)
+    __asm__(BEGIN CHANNEL("") TILE LOOP(FOUR_2, EIGHT_2, COUNTED)
                 STORES(ALL_2, INT16_2, INT8_2, NEXT_CHANNEL) END);
 }
 
 KERNEL void vp_nn_dsp_matmul_1(UNUSED const vp_nn_dsp_matmul *p)
 {
-    __asm__(BEGIN CHANNEL TILE LOOP(FOUR_1, EIGHT_1, COUNTED)
+    __asm__(BEGIN CHANNEL("") TILE LOOP(FOUR_1, EIGHT_1, COUNTED)
                 STORES(ALL_1, INT16_1, INT8_1, NEXT_CHANNEL) END);
 }

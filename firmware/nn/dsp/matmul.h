@@ -35,8 +35,8 @@ typedef struct vp_nn_dsp_matmul {
     int32_t mode;
     int8_t *output;        /**< First pixel of the first channel. */
     int8_t *end;           /**< Behind the first channel's last pixel. */
-    int32_t skip;          /**< Bytes from a channel's end to the next one's first pixel. */
     int32_t step;          /**< Bytes from channel to channel. */
+    int32_t skip;          /**< Bytes from a channel's end to the next one's first pixel. */
     int8_t *last_end;      /**< `end` of the last channel. */
     int32_t offset;        /**< (zero point << 16) + 2^15. */
     int32_t pixel_step;

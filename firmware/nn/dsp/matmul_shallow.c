@@ -5,7 +5,7 @@
  * r7 sums, r8 .. r11 activations, lr output or, for a depth of 16, two weights as int16. On the stack:
  *
  *    0 bias, four times    16 k    20 multiplier    24 offset    28 end of the channel
- *   32 skip                36 step                  40 last end  44 tiles
+ *   32 step                36 skip                  40 last end  44 tiles
  *   48 offset without rounding    52 records        56 output, for a depth of 16
  */
 #define BEGIN                                                                                      \
@@ -25,10 +25,10 @@
     "ldrd r8, r9, [sp, #28]\n"                                                                     \
     "ldrd r10, r11, [sp, #36]\n"                                                                   \
     "ldr r2, [sp, #52]\n"                                                                          \
-    "cmp r8, r11\n"                                                                                \
+    "cmp lr, r11\n"                                                                                \
     "beq 9f\n"                                                                                     \
-    "add lr, lr, r9\n"                                                                             \
-    "add r8, r8, r10\n"                                                                            \
+    "add lr, lr, r10\n"                                                                            \
+    "add r8, r8, r9\n"                                                                             \
     "str r8, [sp, #28]\n"                                                                          \
     "2:\n"                                                                                         \
     "ldrd r8, r9, [r2], #8\n"                                                                      \
