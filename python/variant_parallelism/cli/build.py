@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from variant_parallelism.cli.runtime import Runtime, TflmPath, open_tflm
+from variant_parallelism.cli.sizes import parse_bytes
+from variant_parallelism.errors import VpError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +26,13 @@ def command(
         str | None, typer.Option(help="Build for this board [the fleet's; mps2-an386].")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the build trees.")] = Path("build/firmware"),
+    ram: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BYTES",
+            help="Fastest plan with an arena of so much (64K, 1M); else the smallest.",
+        ),
+    ] = None,
     runtime: Runtime = "compiled",
     tflm_path: TflmPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
@@ -32,7 +41,11 @@ def command(
     from rich.console import Console
 
     console = Console(stderr=True)
-    images = _build(source, board, out, console, open_tflm(runtime, tflm_path))
+    checkout = open_tflm(runtime, tflm_path)
+    if checkout is not None and ram is not None:
+        raise VpError("--ram is for compiled models: the tflm runtime plans its own memory")
+    budget = None if ram is None else parse_bytes("--ram", ram)
+    images = _build(source, board, out, console, checkout, budget)
     for image in images:
         if image.warning is not None:
             print(f"warning: {image.warning}", file=sys.stderr)
@@ -43,7 +56,12 @@ def command(
 
 
 def _build(
-    source: Path, board: str | None, out: Path, console: Console, tflm: TflmCheckout | None
+    source: Path,
+    board: str | None,
+    out: Path,
+    console: Console,
+    tflm: TflmCheckout | None,
+    ram: int | None,
 ) -> list[Image]:
     from variant_parallelism.firmware import build_fleet, build_images
     from variant_parallelism.fleet import load_fleet
@@ -52,12 +70,12 @@ def _build(
     if source.suffix == ".toml":
         fleet = load_fleet(source)
         if board is None:
-            images = build_fleet(fleet, out, console, tflm).values()
+            images = build_fleet(fleet, out, console, tflm, ram).values()
             return list({(image.variant, image.board): image for image in images}.values())
         variants = sorted({node.variant for node in fleet.nodes})
-        return build_images(fleet.manifest_path, variants, board, out, console, tflm)
+        return build_images(fleet.manifest_path, variants, board, out, console, tflm, ram)
     variants = [variant.name for variant in load_manifest(source).variants]
-    return build_images(source, variants, board or "mps2-an386", out, console, tflm)
+    return build_images(source, variants, board or "mps2-an386", out, console, tflm, ram)
 
 
 def _print(images: list[Image]) -> None:

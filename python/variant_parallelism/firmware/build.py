@@ -78,15 +78,18 @@ def build_fleet(
     out_dir: Path = DEFAULT_OUT,
     console: Console | None = None,
     tflm: TflmCheckout | None = None,
+    ram: int | None = None,
 ) -> dict[int, Image]:
     """Build what the nodes of a fleet need: node id -> image. Progress goes to `console`.
 
-    `tflm` as for build_images.
+    `tflm` and `ram` as for build_images.
     """
     images: dict[tuple[str, str], Image] = {}
     for board in sorted({node.board for node in fleet.nodes}):
         variants = sorted({node.variant for node in fleet.nodes if node.board == board})
-        for image in build_images(fleet.manifest_path, variants, board, out_dir, console, tflm):
+        for image in build_images(
+            fleet.manifest_path, variants, board, out_dir, console, tflm, ram
+        ):
             images[image.variant, board] = image
     return {node.id: images[node.variant, node.board] for node in fleet.nodes}
 
@@ -98,11 +101,13 @@ def build_images(
     out_dir: Path = DEFAULT_OUT,
     console: Console | None = None,
     tflm: TflmCheckout | None = None,
+    ram: int | None = None,
 ) -> list[Image]:
     """Build the images of some variants of a manifest for one board.
 
     They stand in build/images under build_tree(...). With `tflm` the models run on TensorFlow Lite
-    Micro, from that checkout, instead of being compiled. VpError if a tool is missing, a
+    Micro, from that checkout, instead of being compiled. `ram` is what the arena of a compiled one
+    may take, in bytes, as for vp_converters.compile_model. VpError if a tool is missing, a
     variant or board unknown, a model cannot be compiled, or an image does not fit the board.
     """
     manifest = load_manifest(manifest_path)
@@ -110,7 +115,7 @@ def build_images(
     for name in variant_names:
         _check_variant(manifest, manifest_path, name)
     check_tools()
-    runtime = _runtime(target, tflm)
+    runtime = _runtime(target, tflm, ram)
     tree = board if tflm is None else f"{board}-tflm"
     root = build_tree(out_dir, manifest_path, manifest.name, tree)
     with _made_and_locked(root), _progress(console, len(variant_names)) as advance:
@@ -140,9 +145,9 @@ def build_tree(out_dir: Path, manifest_path: Path, name: str, board: str) -> Pat
     return out_dir.resolve() / f"{safe}-{digest}" / board
 
 
-def _runtime(board: BoardInfo, tflm: TflmCheckout | None) -> Runtime:
+def _runtime(board: BoardInfo, tflm: TflmCheckout | None, ram: int | None) -> Runtime:
     if tflm is None:
-        return Compiled(board.kernels)
+        return Compiled(board.kernels, ram)
     from variant_parallelism.firmware.tflm import TflmRuntime
 
     return TflmRuntime(tflm, board)

@@ -121,13 +121,15 @@ class Compiled:
 
     Attributes:
         kernels: "portable", "dsp" or "mve", as for vp_converters.compile_model.
+        ram: bytes that an arena may take, as there.
     """
 
     kernels: str = "portable"
+    ram: int | None = None
 
     def digest(self) -> str:
         """Of the kernels, this file, the compiler and the sources that it copies."""
-        return f"{self.kernels} {_generator_digest()}"
+        return f"{self.kernels} {self.ram} {_generator_digest()}"
 
     def write_model(self, tflite: Path, folder: Path, name: str) -> ModelSource:
         """Compile the model."""
@@ -138,11 +140,12 @@ class Compiled:
                 f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
             ) from None
         try:
-            compiled = compile_model(tflite, folder, name, self.kernels)
+            compiled = compile_model(tflite, folder, name, self.kernels, self.ram)
         except ConversionError as error:
             raise VpError(str(error)) from None
         report = compiled.report()
-        step = max(compiled.steps(), key=lambda step: step.macs / step.calls)
+        steps = [step for step in compiled.steps() if step.calls]
+        step = max(steps, key=lambda step: step.macs / step.calls)
         return ModelSource(
             name=compiled.name,
             input_shape=compiled.input_shape,
