@@ -14,7 +14,10 @@ from conftest import BOARD, DIGITS, ROOT
 from hil_bench import Bench
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import Image, build_images, load_board
+from variant_parallelism.firmware.tflm_bench import bench_tflm
 from variant_parallelism.firmware.tflm_checkout import TflmCheckout, check_cxx, open_checkout
+from variant_parallelism.firmware.tflm_model import read_tflm_model
+from variant_parallelism.firmware.tflm_program import TflmProgram
 from variant_parallelism.manifest import Manifest, load_manifest, model_hash, save_manifest
 from variant_parallelism.preprocess import input_lut
 from variant_parallelism.reference import VariantReference
@@ -70,7 +73,28 @@ async def test_both_runtimes_answer_alike_in_one_fleet(
                 assert votes[1] == votes[2] == votes[3]
 
 
-def logistic_model(seed: int = 5) -> bytes:
+def test_bench_measures_what_the_board_does(checkout: TflmCheckout) -> None:
+    result = bench_tflm(DIGITS / "d8.tflite", BOARD, checkout, inputs=3)
+    assert (result.inputs_checked, result.mismatches, result.difference) == (3, 0, None)
+    assert result.compared == ("before the softmax", "output")
+    spent = sum(one.instructions for one in result.operators)
+    assert 0.9 * result.instructions < spent <= result.instructions
+    assert result.instructions > result.macs == 79_232
+    assert result.ram_bytes > result.arena_bytes > 64
+    assert result.footprint.flash > (DIGITS / "d8.tflite").stat().st_size
+    assert 100 < result.stack_bytes < load_board(BOARD).stack_size
+
+
+def test_a_refusal_is_the_runtimes_own_message(checkout: TflmCheckout, tmp_path: Path) -> None:
+    path = tmp_path / "odd.tflite"
+    path.write_bytes(logistic_model(squashed_zero_point=-127))
+    program = TflmProgram(read_tflm_model(path, "model_odd"), checkout, load_board(BOARD).cpu_flags)
+    with pytest.raises(VpError, match=r"refuses it: .*logistic") as refused:
+        program.measure_arena()
+    assert "\n" not in str(refused.value)
+
+
+def logistic_model(seed: int = 5, squashed_zero_point: int = -128) -> bytes:
     """A convolution, a sigmoid (which the compiler does not support), ten scores."""
     from tflite_builder import ModelBuilder
 
@@ -78,7 +102,7 @@ def logistic_model(seed: int = 5) -> bytes:
     builder = ModelBuilder()
     first = builder.activation((1, SIDE, SIDE, 1), *INPUT)
     convolved = builder.activation((1, SIDE // 2, SIDE // 2, 8), 0.05, 3)
-    squashed = builder.activation((1, SIDE // 2, SIDE // 2, 8), *SCORES)
+    squashed = builder.activation((1, SIDE // 2, SIDE // 2, 8), SCORES[0], squashed_zero_point)
     logits = builder.activation((1, 10), 0.1, 0)
     scores = builder.activation((1, 10), *SCORES)
     kernel = builder.constant(random.integers(-127, 128, (8, 3, 3, 1)), scales=[0.02] * 8)

@@ -124,11 +124,13 @@ class TflmModel:
         """The model without the softmax that it ends with, which would hide differences; None if it
         ends with something else."""
         from vp_converters.oracle import cut
+        from vp_converters.reader import read_graph
 
         last = self.operators[-1]
         if last.kind != "SOFTMAX":
             return None
-        return _model(cut(self.data, last.index, last.input), self.name)
+        data = cut(self.data, last.index, last.input)
+        return _model(data, read_graph(data, attributes=False), self.name)
 
     def write(self, folder: Path, checkout: TflmCheckout, arena: int) -> None:
         """Write <name>.h, <name>.c, operators.cc, file.S and model.tflite into `folder`.
@@ -194,16 +196,14 @@ def read_tflm_model(tflite: Path, name: str) -> TflmModel:
             f"reading models needs {error.name}: pip install 'variant-parallelism[convert]'"
         ) from None
     try:
-        data, _ = read_file(tflite, attributes=False)
-        return _model(data, name)
+        return _model(*read_file(tflite, attributes=False), name)
     except ConversionError as error:
         raise VpError(str(error)) from None
 
 
-def _model(data: bytes, name: str) -> TflmModel:
-    from vp_converters.reader import check_activation, read_graph
+def _model(data: bytes, graph: Graph, name: str) -> TflmModel:
+    from vp_converters.reader import check_activation
 
-    graph = read_graph(data, attributes=False)
     for index in (graph.input, graph.output):
         check_activation(graph.tensors[index])
     return TflmModel(
