@@ -22,7 +22,7 @@ from variant_parallelism.errors import VpError
 from vp_converters import CompiledModel, load_model
 from vp_converters.bench import bench_model, best_kernels, random_inputs
 from vp_converters.bench.footprint import footprint
-from vp_converters.bench.measure import find_probe
+from vp_converters.bench.measurement import find_probe
 from vp_converters.errors import ConversionError
 from vp_converters.target import BOARDS, MPS2_AN386
 from vp_converters.target.program import compile_sources, link_alone, write_files
@@ -183,15 +183,17 @@ def test_only_what_is_linked_counts(tmp_path: Path, emulated: None) -> None:
         footprint(b"\x7fELF\x02\x01" + bytes(60))
 
 
-def test_a_model_without_a_softmax_is_compared_by_its_output(
-    tmp_path: Path, emulated: None
+@pytest.mark.parametrize("kind", ["conv_2d", "softmax", "flatten"])
+def test_a_model_with_nothing_ahead_of_a_softmax_is_compared_by_its_output(
+    kind: str, tmp_path: Path, emulated: None
 ) -> None:
     path = tmp_path / "net.tflite"
-    path.write_bytes(single_op(random.Random(1), "conv_2d"))
+    path.write_bytes(single_op(random.Random(1), kind))
     assert find_probe(load_model(path)).stage == 0
     result = bench_model(path, "mps2-an386", inputs=2)
     assert result.compared == ("output",)
     assert result.mismatches == 0
+    assert result.footprint.static == 0
 
 
 def test_inputs_are_random_and_extreme() -> None:

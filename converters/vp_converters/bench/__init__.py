@@ -11,7 +11,7 @@ import numpy as np
 
 from vp_converters.bench.comparison import BEFORE_SOFTMAX, OUTPUT, Comparison, compare
 from vp_converters.bench.expected import Expected
-from vp_converters.bench.measure import Measurement, Probe, find_probe, measure
+from vp_converters.bench.measurement import Measurement, Probe, find_probe, measure
 from vp_converters.bench.result import BenchResult, OperatorCount
 from vp_converters.compiler import CompiledModel, load_model
 from vp_converters.errors import ConversionError

@@ -10,9 +10,8 @@
 #include <string.h>
 
 #include "machine.h"
+#include "stack.h"
 #include "vp/model.h"
-
-enum { PAINT = 0xA5, PAINTED = 64 * 1024 };
 
 extern const vp_model VP_BENCH_MODEL;
 
@@ -22,28 +21,6 @@ static int8_t probe[VP_BENCH_PROBE_SIZE];
 static uint64_t spent[VP_BENCH_STAGES];
 static uint64_t calls[VP_BENCH_STAGES];
 static uint64_t reading;
-
-static uint8_t *stack_pointer(void)
-{
-    uint8_t *pointer;
-    __asm__ volatile("mov %0, sp" : "=r"(pointer));
-    return pointer;
-}
-
-/* Bytes of stack that one inference uses; nothing interrupts it. */
-__attribute__((noinline)) static uint64_t measure_stack(void)
-{
-    volatile uint8_t *const top = stack_pointer();
-    for (int32_t i = 1; i < PAINTED; i++) {
-        top[-i] = PAINT;
-    }
-    vp_model_invoke(&VP_BENCH_MODEL, arena, input);
-    int32_t depth = PAINTED - 1;
-    while (depth > 0 && top[-depth] == PAINT) {
-        depth--;
-    }
-    return (uint64_t)depth;
-}
 
 static uint64_t measure_inference(void)
 {
@@ -79,7 +56,7 @@ static int measure(FILE *inputs, FILE *outputs, FILE *counts)
     vp_model timed = VP_BENCH_MODEL;
     timed.run = timed_run;
     if (fread(input, 1, sizeof input, inputs) != sizeof input ||
-        write_count(counts, measure_stack())) {
+        write_count(counts, vp_target_stack(&VP_BENCH_MODEL, arena, input))) {
         return 3;
     }
     vp_target_start();

@@ -26,7 +26,8 @@ class Machine:
         tools: programs it needs, each with the Debian packages that hold it; the first is the
             compiler.
         flags: for compiling and linking.
-        link_flags: for linking a program that runs on the machine.
+        library, script: for linking a program that runs on the machine: the C library's variant,
+            and where things stand.
         sources: C files of this folder that it needs beside a main program.
         run: the command that runs program.elf.
         count: more arguments that make its counter count instructions.
@@ -40,7 +41,8 @@ class Machine:
     core: str
     tools: Mapping[str, str]
     flags: Sequence[str]
-    link_flags: Sequence[str]
+    library: Sequence[str]
+    script: Sequence[str]
     sources: Sequence[str]
     run: Sequence[str]
     count: Sequence[str] = ()
@@ -87,10 +89,8 @@ def _board(
             "qemu-system-arm": "qemu-system-arm",
         },
         flags=("-O2", *flags.split(), "-ffunction-sections", "-fdata-sections"),
-        link_flags=(
-            *("-Wl,--gc-sections", "-nostartfiles", "--specs=rdimon.specs"),
-            *("-L", str(FOLDER), "-T", f"{name}.ld"),
-        ),
+        library=("-nostartfiles", "--specs=rdimon.specs"),
+        script=("-Wl,--gc-sections", "-L", str(FOLDER), "-T", f"{name}.ld"),
         sources=("start.c",),
         run=(
             *("qemu-system-arm", "-M", name, "-kernel", "program.elf", "-net", "none"),
@@ -136,7 +136,8 @@ SANITIZED_HOST = Machine(
     core="host",
     tools={"cc": "gcc"},
     flags=("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-    link_flags=(),
+    library=(),
+    script=(),
     sources=("host_start.c",),
     run=("./program.elf",),
     code_bytes=1 << 30,

@@ -55,7 +55,7 @@ def link_program(work: Path, machine: Machine, objects: Sequence[str]) -> None:
     Raises:
         ConversionError: it does not fit the machine's memory, or does not link.
     """
-    flags = (*machine.flags, *machine.link_flags)
+    flags = (*machine.flags, *machine.library, *machine.script)
     _tool(work, [machine.compiler, *flags, "-o", "program.elf", *objects], machine.name)
 
 
@@ -67,7 +67,7 @@ def link_alone(
     Raises:
         ConversionError: it does not link.
     """
-    flags = (*machine.flags, "-nostartfiles", "-Wl,--gc-sections", f"-Wl,-e,{entry}")
+    flags = (*machine.flags, "-nostartfiles", *machine.script, f"-Wl,-e,{entry}")
     _tool(work, [machine.compiler, *flags, "-o", target, *objects])
 
 

@@ -76,6 +76,8 @@ def find_probe(model: CompiledModel) -> Probe:
         if step.operator != "SOFTMAX":
             continue
         tensor = step.inputs[0]
+        if program.root(tensor) == program.graph.input:
+            continue
         buffer = plan.rows[tensor]
         size = program.graph.tensors[tensor].size
         if buffer.size == size:
