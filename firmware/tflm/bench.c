@@ -10,10 +10,9 @@
 #include <stdio.h>
 
 #include "machine.h"
+#include "stack.h"
 #include "vp/model.h"
 #include "vp_tflm.h"
-
-enum { PAINT = 0xA5, PAINTED = 64 * 1024 };
 
 extern const vp_model VP_BENCH_MODEL;
 
@@ -43,28 +42,6 @@ void vp_tflm_before_operator(const char *name)
         timing.count++;
         timing.begin = vp_target_now();
     }
-}
-
-static uint8_t *stack_pointer(void)
-{
-    uint8_t *pointer;
-    __asm__ volatile("mov %0, sp" : "=r"(pointer));
-    return pointer;
-}
-
-/* Bytes of stack that one inference uses; nothing interrupts it. */
-__attribute__((noinline)) static uint64_t measure_stack(void)
-{
-    volatile uint8_t *const top = stack_pointer();
-    for (int32_t i = 1; i < PAINTED; i++) {
-        top[-i] = PAINT;
-    }
-    vp_model_invoke(&VP_BENCH_MODEL, arena, input);
-    int32_t depth = PAINTED - 1;
-    while (depth > 0 && top[-depth] == PAINT) {
-        depth--;
-    }
-    return (uint64_t)depth;
 }
 
 static uint64_t measure_inference(void)
@@ -104,7 +81,8 @@ static int start(FILE *counts)
         return 3;
     }
     const uint64_t setup = vp_target_since(begin) - reading;
-    return write_count(counts, setup) || write_count(counts, measure_stack()) ? 4 : 0;
+    const uint64_t stack = vp_target_stack(&VP_BENCH_MODEL, arena, input);
+    return write_count(counts, setup) || write_count(counts, stack) ? 4 : 0;
 }
 
 static int measure(FILE *inputs, FILE *outputs, FILE *counts)

@@ -97,7 +97,8 @@ class TflmCheckout:
         "CUSTOM <name>"."""
         text = (self.root / _RESOLVER).read_text(encoding="utf-8", errors="replace")
         kernels = sorted(self.root.glob(_KERNEL_HEADERS))
-        int8 = {kind for path in kernels for kind in _INT8.findall(path.read_text("utf-8", "replace"))}
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in kernels]
+        int8 = {kind for header in texts for kind in _INT8.findall(header)}
         methods: dict[str, TflmMethod] = {}
         for method, parameters, body in _ADD_METHOD.findall(text):
             if parameters.strip() and "=" not in parameters:
