@@ -119,7 +119,7 @@ def _print_operators(console: Console, result: BenchResult) -> None:
     from rich.table import Table
 
     heads = ("op", "kernel", "output", "MACs", "instructions", "per MAC", "share")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for head in heads:
         left = head in ("kernel", "output")
         table.add_column(head, justify="left" if left else "right", no_wrap=True)
@@ -127,7 +127,7 @@ def _print_operators(console: Console, result: BenchResult) -> None:
         table.add_row(
             str(one.op_index),
             one.kernel,
-            "x".join(map(str, one.shape)),
+            "x".join(map(str, one.shape[1:] or one.shape)),
             f"{one.macs:,}",
             f"{one.instructions:,}",
             f"{one.instructions / one.macs:.2f}" if one.macs else "",
