@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -9,12 +10,17 @@ from itertools import pairwise
 
 import numpy as np
 
+from random_graphs import small_graph
+from vp_converters.backends import KERNELS, for_kernels
 from vp_converters.lowering import lower
 from vp_converters.lowering.step import Program, Step
 from vp_converters.passes import run_passes
 from vp_converters.planner import Buffer, Plan, progress_bytes
 from vp_converters.reader import read_graph
 from vp_converters.schedule import INPUT, Call
+
+EXAMPLES = 25 if os.environ.get("VP_EXHAUSTIVE") == "1" else 1
+"""How many times the usual number of random graphs."""
 
 
 class PlanError(AssertionError):
@@ -24,6 +30,11 @@ class PlanError(AssertionError):
 def program_of(data: bytes) -> Program:
     """A .tflite file's portable program."""
     return lower(run_passes(read_graph(data)))
+
+
+def random_program(rng: random.Random) -> Program:
+    """A random graph on random kernels."""
+    return for_kernels(program_of(small_graph(rng)), rng.choice(KERNELS))
 
 
 def random_cuts(rng: random.Random, count: int) -> list[range]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from exactness import SHARED_MODELS
+from exactness import SHARED_MODELS, graph_bytes
 from small_nets import Net
 from vp_converters import load_model
 from vp_converters.explain import Explanation, StepReport, explain
+from vp_converters.passes import run_and_report
 from vp_converters.planner import progress_bytes
+from vp_converters.reader import read_graph
 
 
 def _explain(net: Net, output: int, folder: Path, ram: int | None = None) -> Explanation:
@@ -39,6 +43,48 @@ def test_dropped_operators_and_views_are_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_chain_of_shapes_is_constant(tmp_path: Path) -> None:
+    for number in range(9):
+        path = tmp_path / f"flatten{number}.tflite"
+        path.write_bytes(graph_bytes("flatten", f"chain-{number}"))
+        result = explain(load_model(path))
+        if len(result.passes) > 1:
+            break
+    assert result.passes == (
+        "operator 0 SHAPE is a constant",
+        "operator 1 STRIDED_SLICE is a constant",
+        "operator 2 PACK is a constant",
+        "operator 3 RESHAPE is another view of the same memory",
+    )
+    assert result.groups == ()
+
+
+def test_a_folded_dilation_names_its_convolution() -> None:
+    net = Net((1, 8, 8, 4))
+    split = net.tensor((4, 4, 4, 4))
+    block = net.model.constant([2, 2], "int32")
+    none = net.model.constant([[0, 0], [0, 0]], "int32")
+    weights = net.model.constant(np.ones((4, 1, 1, 4), np.int8), scales=[0.01])
+    made, joined = net.tensor((4, 4, 4, 4)), net.tensor((1, 8, 8, 4))
+    net.model.op("SPACE_TO_BATCH_ND", [net.input, block, none], [split])
+    net.model.op(
+        "CONV_2D",
+        [split, weights, -1],
+        [made],
+        Padding="VALID",
+        StrideH=1,
+        StrideW=1,
+        DilationHFactor=1,
+        DilationWFactor=1,
+    )
+    net.model.op("BATCH_TO_SPACE_ND", [made, block, none], [joined])
+    _, changes = run_and_report(read_graph(net.data(joined)))
+    assert [(c.op.kind, c.into) for c in changes] == [
+        ("SPACE_TO_BATCH_ND", 1),
+        ("BATCH_TO_SPACE_ND", 1),
+    ]
+
+
 def test_rings_are_reported(tmp_path: Path) -> None:
     net = Net((1, 16, 16, 4))
     result = _explain(net, net.mean(net.conv(net.conv(net.input))), tmp_path)
@@ -60,15 +106,26 @@ def test_activations_and_places_are_reported(tmp_path: Path) -> None:
     assert "in place of operator 1 CONV_2D's output" in steps[2].notes
 
 
-def test_a_group_ends_where_all_rows_are_wanted(tmp_path: Path) -> None:
+def test_a_step_that_needs_all_rows_says_so(tmp_path: Path) -> None:
     net = Net((1, 32, 8, 4))
-    first = net.conv(net.input)
-    result = _explain(net, net.mean(net.conv(net.softmax(first))), tmp_path)
-    reasons = [reason for group in result.groups for reason in group.end]
-    kept = "operator 0 CONV_2D's output is kept whole, 1,024 bytes: read by operator 1"
-    if len(result.groups) > 1 and result.groups[0].steps[-1].op_index == 0:
-        assert kept in reasons
-    assert "needs all rows" in _steps(result)[1].notes
+    result = _explain(net, net.mean(net.conv(net.softmax(net.conv(net.input)))), tmp_path)
+    first, second, *_ = _steps(result)
+    assert "needs all rows" in second.notes
+    assert (first.rows, first.height) == (32, 32)
+
+
+def test_a_group_ends_where_memory_would_rise(tmp_path: Path) -> None:
+    net = Net((1, 16, 16, 4))
+    small = net.conv(net.conv(net.input, channels=32), stride=4, channels=4)
+    result = _explain(net, net.mean(net.conv(net.conv(small, channels=64), channels=64)), tmp_path)
+    kept, reason = result.groups[0].end
+    assert kept == "operator 1 CONV_2D's output is kept whole, 64 bytes: read by operator 2"
+    match = re.fullmatch(
+        r"one group with the next would need ([\d,]+) bytes, two need ([\d,]+)", reason
+    )
+    assert match is not None
+    together, apart = (int(number.replace(",", "")) for number in match.groups())
+    assert together > apart == max(group.bytes for group in result.groups)
 
 
 def test_joined_calls_are_reported(tmp_path: Path) -> None:

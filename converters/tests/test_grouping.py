@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exactness import graph_bytes
-from plan_simulation import Simulation, program_of, random_cuts
-from random_graphs import small_graph
+from plan_simulation import EXAMPLES, Simulation, program_of, random_cuts, random_program
 from small_nets import Net
 from vp_converters import CompiledModel, ConversionError, load_model
 from vp_converters.cost import call_cost, joining_saves
@@ -40,9 +39,9 @@ def _groupings(count: int) -> Iterator[tuple[range, ...]]:
 
 
 @given(RANDOM)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 * EXAMPLES, deadline=None)
 def test_the_cost_of_groups_is_the_peak_of_their_plan(rng: random.Random) -> None:
-    program = program_of(small_graph(rng))
+    program = random_program(rng)
     groups = random_cuts(rng, len(program.steps))
     plan = plan_grouping(program, Grouping(tuple(groups)))
     costs = group_costs(program)
@@ -53,9 +52,9 @@ def test_the_cost_of_groups_is_the_peak_of_their_plan(rng: random.Random) -> Non
 
 
 @given(RANDOM)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20 * EXAMPLES, deadline=None)
 def test_no_grouping_is_smaller(rng: random.Random) -> None:
-    program = program_of(small_graph(rng))
+    program = random_program(rng)
     if not 2 <= len(program.steps) <= 7:
         return
     best = min(
@@ -147,10 +146,22 @@ def test_too_little_memory_names_the_least_possible() -> None:
         plan_memory(program, ram=100)
 
 
+def test_a_schedule_that_is_too_long_for_rings_goes_step_by_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = Net((1, 30, 1, 2))
+    program = net.program(net.conv(net.conv(net.conv(net.input))))
+    assert len(plan_memory(program).schedule.groups) == 1
+    monkeypatch.setattr("vp_converters.planner.MAX_ENTRIES", 70)
+    plan = plan_memory(program)
+    assert len(plan.schedule.groups) == 3
+    Simulation(plan).run()
+
+
 @given(RANDOM)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30 * EXAMPLES, deadline=None)
 def test_a_budget_is_kept(rng: random.Random) -> None:
-    program = program_of(small_graph(rng))
+    program = random_program(rng)
     least = plan_memory(program).arena_size
     plan = plan_memory(program, ram=int(least * rng.uniform(1, 3)))
     Simulation(plan).run()

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from exactness import REPOSITORY, graph_bytes
-from plan_simulation import program_of
-from random_graphs import small_graph
+from plan_simulation import EXAMPLES, random_program
 from small_nets import Net
 from vp_converters import CompiledModel, ConversionError, load_model
 from vp_converters.plan_page import SUFFIXES, svg_text, write_plan
@@ -30,9 +29,9 @@ def model() -> CompiledModel:
 
 
 @given(st.randoms(note_method_calls=False, use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40 * EXAMPLES, deadline=None)
 def test_boxes_lie_as_buffers_do(rng: random.Random) -> None:
-    plan = plan_memory(program_of(small_graph(rng)))
+    plan = plan_memory(random_program(rng))
     picture = draw(plan, "net")
     boxes = [box for box in picture.boxes if box.stroke != "none"]
     assert len(boxes) == len(plan.buffers)

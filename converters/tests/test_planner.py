@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exactness import SHARED_MODELS, graph_bytes
-from plan_simulation import PlanError, Simulation, program_of, random_cuts, with_fewer_rows
-from random_graphs import GraphMaker, small_graph
+from plan_simulation import (
+    EXAMPLES,
+    PlanError,
+    Simulation,
+    program_of,
+    random_cuts,
+    random_program,
+    with_fewer_rows,
+)
+from random_graphs import GraphMaker
 from vp_converters import load_model
 from vp_converters.planner import ALIGNMENT, Plan, place_buffers, plan_memory, progress_bytes
 from vp_converters.schedule import make_schedule
@@ -48,24 +56,24 @@ def _most_live(plan: Plan) -> int:
 
 
 @given(RANDOM)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80 * EXAMPLES, deadline=None)
 def test_random_graphs(rng: random.Random) -> None:
-    program = program_of(small_graph(rng))
+    program = random_program(rng)
     _check(plan_memory(program))
 
 
 @given(RANDOM)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80 * EXAMPLES, deadline=None)
 def test_random_cuts(rng: random.Random) -> None:
-    program = program_of(small_graph(rng))
+    program = random_program(rng)
     groups = random_cuts(rng, len(program.steps))
     _check(place_buffers(program, make_schedule(program, groups)))
 
 
 @given(RANDOM)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40 * EXAMPLES, deadline=None)
 def test_one_row_less_is_too_few(rng: random.Random) -> None:
-    program = program_of(small_graph(rng))
+    program = random_program(rng)
     groups = random_cuts(rng, len(program.steps))
     plan = place_buffers(program, make_schedule(program, groups))
     for buffer in plan.buffers:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plan_simulation import program_of, random_cuts
-from random_graphs import small_graph
+from plan_simulation import EXAMPLES, random_cuts, random_program
 from small_nets import Net
 from vp_converters.lowering import lower
 from vp_converters.lowering.step import Program
@@ -130,9 +129,9 @@ def test_a_view_with_other_rows_needs_its_tensor_whole() -> None:
 
 
 @given(st.randoms(note_method_calls=False, use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 * EXAMPLES, deadline=None)
 def test_every_group_comes_once_and_every_call_in_order(rng: random.Random) -> None:
-    program = program_of(small_graph(rng))
+    program = random_program(rng)
     groups = random_cuts(rng, len(program.steps))
     schedule = make_schedule(program, groups)
     assert [number for group in schedule.groups for number in group] == list(

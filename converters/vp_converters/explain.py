@@ -216,9 +216,6 @@ class _Explainer:
             if steps[number].is_joined:
                 name = _name(steps[number].op_index, steps[number].operator)
                 return f"{name} makes all its rows in one call, which takes fewer instructions"
-        first = steps[following[0]]
-        if first.reach is None:
-            return f"{_name(first.op_index, first.operator)} needs all rows"
         if following.stop - group.start > MAX_GROUP:
             return f"a group holds at most {MAX_GROUP} steps"
         base = progress_bytes(self._program)
