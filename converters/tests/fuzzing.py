@@ -20,6 +20,8 @@ import numpy as np
 from exactness import Int8Array, Runner
 from fuzz_corpus import Mutant
 from vp_converters import CompiledModel, ConversionError, load_model
+from vp_converters.backends import KERNELS
+from vp_converters.explain import explain
 from vp_converters.oracle import Oracle
 from vp_converters.target import SANITIZED_HOST, run_on_target
 
@@ -75,7 +77,10 @@ def _compile(path: Path) -> tuple[str, str]:
     signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
-        load_model(path).files()
+        kernels = KERNELS[int(path.stem[1:]) % len(KERNELS)]
+        model = load_model(path, kernels=kernels)
+        model.files()
+        explain(model)
     except ConversionError as error:
         text = str(error)
         sound = text.startswith(f"{path}: ") and text.isprintable() and len(text) < 2000
