@@ -57,7 +57,7 @@ def lower(graph: Graph) -> Program:
     for op in graph.ops:
         lowering = LOWERINGS.get(op.kind)
         if lowering is None:
-            raise graph.error(op, "this operator is not supported; vp build --runtime tflm may run it")
+            raise graph.error(op, "not a supported operator; vp build --runtime tflm may run it")
         try:
             result = lowering(graph, op)
         except (ConversionError, ValueError) as error:
