@@ -40,17 +40,17 @@ def candidates(program: Program, ram: int | None = None) -> Iterator[Grouping]:
     most memory below a limit, and costs the fewest instructions that this allows.
 
     Args:
-        ram: the first limit, in bytes; the others are narrower ones. By default the limits are
-            the least one and slightly more.
+        ram: the first limit, in bytes; the next ones are ever narrower. By default the limits are
+            the least one that there is and slightly more.
     """
     choice = _Choice(program)
-    limits = [int(choice.least * slack) for slack in _SLACKS]
-    wider: list[int] = []
-    while ram is not None and ram > limits[-1]:
-        wider.append(ram)
+    limits = []
+    while ram is not None and ram > choice.least:
+        limits.append(ram)
         ram = int(ram * _NARROWING)
+    limits += [int(choice.least * slack) for slack in _SLACKS]
     seen: set[Grouping] = set()
-    for limit in wider + limits:
+    for limit in limits:
         grouping = choice.cheapest(limit)
         if grouping not in seen:
             seen.add(grouping)
