@@ -47,6 +47,10 @@ class Layers(GraphMaker):
     def scale(self) -> float:
         return float(np.float32(2.0 ** self.rng.uniform(-5, -3)))
 
+    def weights(self, shape: tuple[int, ...]) -> np.ndarray:
+        data = np.random.default_rng(self.rng.getrandbits(32))
+        return data.integers(-127, 128, shape, dtype=np.int8)
+
     def bias(self, source: int, scales: list[float], channels: int, products: int) -> list[int]:
         if self.chance(20):
             return []
@@ -149,6 +153,22 @@ def test_every_width_of_tiles(tmp_path: Path, emulated: None) -> None:
     assert mismatches(batch, _run) == []
 
 
+def test_single_pixels(tmp_path: Path, emulated: None) -> None:
+    batch = []
+    for depth, channels in ((64, 64), (100, 47), (513, 9), (37, 130), (1100, 6)):
+        label = f"pixel_{depth}_{channels}"
+        layers = Layers(random.Random(label))
+        source = layers.input((1, 1, 1, depth))
+        tensor = layers.convolution(source, 1, channels)
+        tensor = layers.convolution(tensor, 3, 0)
+        tensor = layers.convolution(tensor, 1, 90, activation="RELU6")
+        tensor = layers.convolution(tensor, 1, 101, activation="NONE")
+        batch.append(_case(layers.save(tmp_path, label, source, tensor), label, 3))
+    kernels = [step.kernel for step in batch[1].model.program.steps]
+    assert kernels == ["dsp_pixel", "dsp_depthwise_3x3", "dsp_pixel_tiled", "dsp_pixel"]
+    assert mismatches(batch, _run) == []
+
+
 @pytest.mark.parametrize("machine", [MPS2_AN386, MPS2_AN500], ids=lambda machine: machine.name)
 def test_random_graphs(tmp_path: Path, emulated: None, scale: int, machine: Machine) -> None:
     batch = []
@@ -214,7 +234,7 @@ def test_scaling_is_exact(is_linear: bool) -> None:
         if packed is None:
             continue
         taken += 1
-        head, factor = (int(word) for word in packed[:8].view("<i4"))
+        head, factor = (int(word) for word in packed[0, :8].copy().view("<i4"))
         k = head & 31
         assert head >> 5 == bias
         reach = abs(bias) + 128 * int(np.abs(weights).sum())

@@ -25,6 +25,15 @@ from vp_converters.backends.dsp_layouts import (
     window_of,
     with_planes,
 )
+from vp_converters.backends.dsp_pixel import pixel
+from vp_converters.backends.dsp_records import (
+    filter_weights,
+    filters,
+    number_of,
+    packed_records,
+    padded,
+    tiled_order,
+)
 from vp_converters.backends.dsp_scaling import Weights, is_linear, records
 from vp_converters.lowering.step import (
     ConstantArray,
@@ -53,8 +62,11 @@ def apply(program: Program) -> Program:
             steps.append(_add(step) or step)
         elif step.kernel in _SAME_PARAMETERS:
             steps.append(replace(step, kernel=f"dsp_{step.kernel}"))
+        elif fits:
+            single = pixel(step, rows) if program.calls(step) == 1 else None
+            steps.append(single or _BUILDERS[step.kernel](step, rows))
         else:
-            steps.append(_BUILDERS[step.kernel](step, rows) if fits else step)
+            steps.append(step)
     layouts = {tensor: row.layout for tensor, row in rows.items()}
     return replace(program, steps=tuple(steps), layouts={**program.layouts, **layouts})
 
@@ -85,66 +97,19 @@ def _as_convolution(step: Step) -> Step:
     return changed if _is_proven(changed) else step
 
 
-def filter_weights(step: Step) -> Weights:
-    """The weights as [output channels][products]."""
-    flat = cast(ConstantArray, step.parameters["weights"]).data.astype(np.int8)
-    channels = cast(ConstantArray, output_of(step)["bias"]).data.size
-    if step.kernel == "depthwise_conv_2d":
-        return flat.reshape(-1, channels).T
-    return flat.reshape(channels, -1)
-
-
-def _number(step: Step, name: str) -> int:
-    return cast(int, step.parameters[name])
-
-
-def _filters(step: Step, target: Rows, stored: Weights) -> dict[str, Value]:
-    """Fields of vp_nn_dsp_filters."""
-    output = output_of(step)
-    planar = isinstance(target, Planar16)
-    return {
-        "records": _records(step, stored),
-        "depth": stored.shape[1],
-        "channels": stored.shape[0],
-        "zero_point": output["zero_point"],
-        "linear": int(is_linear(output)),
-        "planar": int(planar),
-        "channel_step": target.plane if isinstance(target, Planar16) else 1,
-        "pixel_step": 2 if planar else stored.shape[0],
-        "lead": target.lead if isinstance(target, Planar16) else 0,
-        "min": output["min"],
-        "max": output["max"],
-    }
-
-
-def _padded(weights: Weights) -> Weights:
-    """With zeros up to a multiple of 4 products."""
-    return np.pad(weights, ((0, 0), (0, -weights.shape[1] % 4)))
-
-
-def _tiled_order(weights: Weights) -> Weights:
-    """Groups of four in the order in which TILE16 pairs channels: w, w + 1, of both halves."""
-    padded = _padded(weights)
-    half = padded.shape[1] // 2
-    low, high = padded[:, :half], padded[:, half:]
-    return np.stack([low[:, 0::2], low[:, 1::2], high[:, 0::2], high[:, 1::2]], axis=2).reshape(
-        padded.shape
-    )
-
-
 def _conv_1x1(step: Step, rows: Mapping[int, Rows]) -> Step:
     source, target = rows.get(step.inputs[0], NHWC), rows.get(step.output, NHWC)
     weights = filter_weights(step)
-    width = _number(step, "output_width")
+    width = number_of(step, "output_width")
     if isinstance(source, Tile16):
         return replace(
             step,
             kernel="dsp_conv_1x1_tiled",
             type="",
             joined=None,
-            parameters={"filters": _filters(step, target, _tiled_order(weights)), "width": width},
+            parameters={"filters": filters(step, target, tiled_order(weights)), "width": width},
         )
-    depth = _number(step, "input_channels")
+    depth = number_of(step, "input_channels")
     return _pixels(
         step,
         "dsp_conv_1x1",
@@ -152,20 +117,20 @@ def _conv_1x1(step: Step, rows: Mapping[int, Rows]) -> Step:
         width,
         {
             "input_channels": depth,
-            "row_stride": _number(step, "row_step"),
-            "column_stride": _number(step, "column_step") // depth,
+            "row_stride": number_of(step, "row_step"),
+            "column_stride": number_of(step, "column_step") // depth,
         },
     )
 
 
 def _fully_connected(step: Step, rows: Mapping[int, Rows]) -> Step:
-    fields = {"input_channels": _number(step, "depth"), "row_stride": 1, "column_stride": 1}
-    vectors = _number(step, "vectors")
+    fields = {"input_channels": number_of(step, "depth"), "row_stride": 1, "column_stride": 1}
+    vectors = number_of(step, "vectors")
     return _pixels(step, "dsp_fully_connected", NHWC, vectors, fields)
 
 
 def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str, int]) -> Step:
-    stored = _padded(filter_weights(step))
+    stored = padded(filter_weights(step))
     depth = stored.shape[1]
     run = _run(depth)
     joined = step.joined
@@ -178,7 +143,7 @@ def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str,
         kernel=kernel,
         type="dsp_conv_1x1",
         parameters={
-            "filters": _filters(step, target, stored),
+            "filters": filters(step, target, stored),
             "width": width,
             "run": run,
             **fields,
@@ -191,7 +156,7 @@ def _pixels(step: Step, kernel: str, target: Rows, width: int, fields: dict[str,
 def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step:
     window = window_of(step)
     line = window["kernel_width"] * window["input_channels"]
-    stored = _padded(_by_words(filter_weights(step), line))
+    stored = padded(_by_words(filter_weights(step), line))
     run = _run(stored.shape[1])
     tile_bytes = min(run + 2, window["output_width"]) * stored.shape[1] * 2
     return replace(
@@ -199,9 +164,9 @@ def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step:
         kernel="dsp_conv_2d",
         type="",
         parameters={
-            "filters": _filters(step, rows.get(step.output, NHWC), stored),
+            "filters": filters(step, rows.get(step.output, NHWC), stored),
             "window": dict(window),
-            "input_zero_point": _number(step, "input_zero_point"),
+            "input_zero_point": number_of(step, "input_zero_point"),
             "run": run,
             "tile_bytes": tile_bytes,
         },
@@ -229,6 +194,7 @@ def _by_words(weights: Weights, line: int) -> Weights:
 def _depthwise(step: Step, rows: Mapping[int, Rows]) -> Step:
     output, window, planes = output_of(step), window_of(step), planes_for(step)
     tiled = isinstance(rows.get(step.output, NHWC), Tile16)
+    weights = filter_weights(step)
     common: dict[str, Value] = {
         "plane": planes.plane,
         "padding_bytes": planes.read,
@@ -241,7 +207,7 @@ def _depthwise(step: Step, rows: Mapping[int, Rows]) -> Step:
             kernel="dsp_depthwise_3x3",
             type="",
             parameters={
-                "records": _records(step, _overlapping_pairs(filter_weights(step))),
+                "records": packed_records(step, _overlapping_pairs(weights)),
                 "input_height": window["input_height"],
                 "width": window["output_width"],
                 "channels": window["output_channels"],
@@ -257,7 +223,9 @@ def _depthwise(step: Step, rows: Mapping[int, Rows]) -> Step:
         kernel="dsp_depthwise_conv_2d",
         type="",
         parameters={
-            "records": _records(step, _even_lines(filter_weights(step), window["kernel_width"])),
+            "records": packed_records(
+                step, _even_lines(filter_weights(step), window["kernel_width"])
+            ),
             "window": dict(window),
             **common,
             "linear": int(is_linear(output)),
@@ -267,13 +235,6 @@ def _depthwise(step: Step, rows: Mapping[int, Rows]) -> Step:
         },
         scratch=4 * window["kernel_height"] + planes.read,
     )
-
-
-def _records(step: Step, stored: Weights) -> ConstantArray:
-    packed = records(output_of(step), filter_weights(step), stored)
-    if packed is None:
-        raise AssertionError(f"operator {step.op_index} is not proven")
-    return int8_array("records", packed)
 
 
 def _overlapping_pairs(weights: Weights) -> Weights:

@@ -22,6 +22,9 @@ import numpy.typing as npt
 from vp_converters.fixed_point import wrap_int32
 from vp_converters.lowering.step import ConstantArray, Value
 
+HEAD = 8
+"""Bytes of constants ahead of a channel's weights."""
+
 _BIAS_LIMIT = 2**26
 _SMALLEST_K = 2
 
@@ -39,7 +42,7 @@ def records(
         stored: the same as the kernel reads them, [channels][a multiple of 4].
 
     Returns:
-        Flat int8, or None if the scaling of a channel cannot be shown to be exact.
+        int8 [channels][bytes], or None if the scaling of a channel cannot be shown to be exact.
     """
     words = []
     for channel, row in enumerate(sums.astype(np.int64)):
@@ -50,8 +53,8 @@ def records(
         if scale is None or not -_BIAS_LIMIT <= bias < _BIAS_LIMIT:
             return None
         words.append((wrap_int32(bias << 5 | scale[0]), scale[1]))
-    heads = np.asarray(words, dtype="<i4").view(np.int8).reshape(len(words), 8)
-    return np.hstack([heads, stored]).reshape(-1)
+    heads = np.asarray(words, dtype="<i4").view(np.int8).reshape(len(words), HEAD)
+    return np.hstack([heads, stored])
 
 
 def is_linear(output: Mapping[str, Value]) -> bool:

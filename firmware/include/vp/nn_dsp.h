@@ -74,6 +74,30 @@ typedef struct vp_nn_dsp_conv_1x1_tiled {
 void vp_nn_dsp_conv_1x1_tiled_row(const vp_nn_dsp_conv_1x1_tiled *p, int32_t row,
                                   const vp_nn_rows *input, int8_t *output);
 
+/**
+ * FULLY_CONNECTED of one vector, and CONV_2D with a 1x1 kernel of an image of a single pixel.
+ *
+ * Four channels c0 .. c3 at a time: [bias << 5 | k][multiplier] of each, then words of two int16, as
+ * many for each of c0, c1 and of c2, c3 as the tile has, rounded up to 4, in turn. An int16 holds the
+ * weight of c1 (c3) times 256 plus that of c0 (c2). The products of c1 (c3) sum to less than 2^23.
+ */
+typedef struct vp_nn_dsp_pixel {
+    const int8_t *quartets;
+    int32_t quartet_count;  /**< At least 1. */
+    int32_t input_channels; /**< At most rest.depth. */
+    vp_nn_dsp_filters rest; /**< The channels behind; 0 or more. */
+} vp_nn_dsp_pixel;
+
+/** From NHWC. Scratch: twice the depth, rounded up to 8, bytes. */
+void vp_nn_dsp_pixel_run(const vp_nn_dsp_pixel *p, const int8_t *input, int8_t *scratch,
+                         int8_t *output);
+void vp_nn_dsp_pixel_row(const vp_nn_dsp_pixel *p, int32_t row, const vp_nn_rows *input,
+                         int8_t *scratch, int8_t *output);
+
+/** From TILE16. */
+void vp_nn_dsp_pixel_tiled_row(const vp_nn_dsp_pixel *p, int32_t row, const vp_nn_rows *input,
+                               int8_t *output);
+
 /** CONV_2D with one group and no dilation of columns, from NHWC. The weights of a filter are the lines of the window, [kernel_width]
  * [channels] each: of every line as many groups of four as it has, then what is left of the lines, then
  * zeros up to `depth`. */
