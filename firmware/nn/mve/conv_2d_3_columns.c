@@ -81,6 +81,7 @@ typedef char loop_is_as_the_assembly_has_it[offsetof(loop, places) == 48 ? 1 : -
         : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "lr", "q0", "q1",  \
           "q2", "q3", "q4", "q5", "q6", "q7", "p0", "cc", "memory")
 
+VP_NN_MVE_ALONE
 static void run_tile(const vp_nn_mve_conv_2d *p, const int8_t *x, uint16x8_t places, int8_t *output)
 {
     const int32_t column = p->window.kernel_height * p->window.input_channels;

@@ -144,18 +144,21 @@ typedef char loop_is_as_the_assembly_has_it[offsetof(loop, places) == 88 ? 1 : -
 #define PAIRS_STRIDE_2(KIND) PAIRS(STRIDE_2, KIND)
 #define PAIRS_ANY(KIND) PAIRS(ANY, KIND)
 
+VP_NN_MVE_ALONE
 static void pairs_stride_1(loop *l, int32_t kind)
 {
     register loop *at __asm__("r12") = l;
     VP_NN_MVE_FOR_KIND(kind, PAIRS_STRIDE_1);
 }
 
+VP_NN_MVE_ALONE
 static void pairs_stride_2(loop *l, int32_t kind)
 {
     register loop *at __asm__("r12") = l;
     VP_NN_MVE_FOR_KIND(kind, PAIRS_STRIDE_2);
 }
 
+VP_NN_MVE_ALONE
 static void pairs_any(loop *l, int32_t kind)
 {
     register loop *at __asm__("r12") = l;

@@ -48,6 +48,7 @@ typedef void tile_kernel(const vp_nn_mve_matmul *m, const tile *t, const int8_t 
 
 #define PAIRS_1_ANY(KIND) PAIRS_1(NEXT_ANY, KIND)
 
+VP_NN_MVE_ALONE
 static void tile_1(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, int32_t channel,
                    int32_t pairs, int8_t *output)
 {
@@ -102,6 +103,7 @@ static void tile_1(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, in
           [places] "r"(&t->places)                                           \
         : VP_NN_MVE_TEMPORARIES)
 
+VP_NN_MVE_ALONE
 static void tile_2(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, int32_t channel,
                    int32_t pairs, int8_t *output)
 {
@@ -187,6 +189,7 @@ typedef char loop_is_as_the_assembly_has_it[offsetof(loop, places) == 48 ? 1 : -
         : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "lr", "q0", "q1",  \
           "q2", "p0", "cc", "memory")
 
+VP_NN_MVE_ALONE
 static void tile_many(const vp_nn_mve_matmul *m, const tile *t, const int8_t *x, int32_t channel,
                       int32_t pairs, int8_t *output)
 {
