@@ -89,6 +89,39 @@ def _operators(count: int) -> bytes:
     return model.build([source], [tensor])
 
 
+def test_steps_that_a_backend_adds_count(tmp_path: Path) -> None:
+    """The DSP kernels turn rows into planes ahead of a depthwise convolution."""
+    model = ModelBuilder()
+    source = tensor = model.activation((1, 1, 4, 4), 0.5, -128)
+    for _ in range(600):
+        weights = model.constant(np.full((1, 1, 3, 4), 2), scales=[0.02])
+        output = model.activation((1, 1, 4, 4), 0.5, -128)
+        model.op(
+            "DEPTHWISE_CONV_2D",
+            [tensor, weights],
+            [output],
+            Padding="SAME",
+            StrideH=1,
+            StrideW=1,
+            DepthMultiplier=1,
+        )
+        tensor = output
+    path = tmp_path / "long.tflite"
+    path.write_bytes(model.build([source], [tensor]))
+    with pytest.raises(ConversionError, match="1200 steps to run; at most 1022"):
+        load_model(path, kernels="dsp")
+
+
+@pytest.mark.parametrize("kind", ["MEAN", "REDUCE_MAX"])
+def test_an_image_higher_than_rows_are_counted_is_reduced_whole(kind: str, tmp_path: Path) -> None:
+    model = ModelBuilder()
+    source, output = model.activation((1, 70000, 1, 2), 0.5, 0), model.activation((1, 2), 0.5, 0)
+    model.op(kind, [source, model.constant([1, 2], "int32")], [output], KeepDims=False)
+    path = tmp_path / "high.tflite"
+    path.write_bytes(model.build([source], [output]))
+    assert mismatches([case(path, kind, 2)], host_runner(tmp_path)) == []
+
+
 def _axes(count: int) -> bytes:
     model = ModelBuilder()
     source, output = model.activation((1, 4)), model.activation((1,))
@@ -125,7 +158,7 @@ def _inputs(count: int) -> bytes:
         (_repeated_names, "its vectors are longer than the file"),
         (_packed_again_and_again, "at most 4096 are supported"),
         (_shared_weights, "the constants up to here need"),
-        (lambda: _operators(1100), "1100 operators to run; at most 1022"),
+        (lambda: _operators(1100), "1100 steps to run; at most 1022"),
         (lambda: _operators(5000), "5000 operators; at most 4096"),
         (lambda: _axes(200_000), "200000 axes"),
         (lambda: _target(200_000), "the target shape has 200000 dimensions"),
@@ -189,7 +222,7 @@ def test_pieces_that_contradict_their_image(block: int, margin: int, tmp_path: P
     model.op("BATCH_TO_SPACE_ND", [convolved, blocks, crops], [output])
     path = tmp_path / "pieces.tflite"
     path.write_bytes(model.build([source], [output]))
-    with pytest.raises(ConversionError, match=r"SPACE_TO_BATCH_ND.*not supported"):
+    with pytest.raises(ConversionError, match=r"SPACE_TO_BATCH_ND.*not a supported"):
         load_model(path)
 
 

@@ -9,7 +9,7 @@ from itertools import chain
 from vp_converters.errors import ConversionError
 from vp_converters.grouping import Grouping, candidates
 from vp_converters.lowering.step import Program
-from vp_converters.schedule import MAX_ENTRIES, Ring, Schedule, make_schedule
+from vp_converters.schedule import MAX_ENTRIES, MAX_STEPS, Ring, Schedule, make_schedule
 
 ALIGNMENT = 8
 
@@ -80,9 +80,13 @@ def plan_memory(program: Program, ram: int | None = None) -> Plan:
             keeps to it. By default it is the one with the smallest arena.
 
     Raises:
-        ConversionError: the arena would be larger than that or than MAX_ARENA, or the images are
-            too high.
+        ConversionError: the arena would be larger than that or than MAX_ARENA, there are too many
+            steps, or the images are too high.
     """
+    if len(program.steps) > MAX_STEPS:
+        raise ConversionError(
+            f"{len(program.steps)} steps to run; at most {MAX_STEPS} are supported"
+        )
     rows = sum(map(program.calls, program.steps))
     if rows > MAX_CALLS:
         raise ConversionError(f"{rows} rows to compute in all; at most {MAX_CALLS} are supported")

@@ -18,6 +18,9 @@ from vp_converters.lowering.step import Program, Step
 INPUT = -1
 """In the place of a step's number: the caller gives a row of the input."""
 
+MAX_STEPS = 1022
+"""An entry of a schedule names a stage in ten bits, and the input is one of them."""
+
 MAX_ENTRIES = 2**16 - 1
 """Most runs of calls that an inference counts (nn/model.c)."""
 
@@ -41,8 +44,8 @@ class Ring:
         tensors: in the order in which they are written.
         rows: kept at a time.
         row_bytes: bytes of one.
-        first, last: calls between which it is in use, both included; the input's first call is -1
-            where the caller gives it, the output's last one the number of calls.
+        first, last: calls between which it is in use, both included; the output's last one is the
+            number of calls.
     """
 
     tensors: tuple[int, ...]

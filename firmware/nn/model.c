@@ -72,7 +72,7 @@ uint32_t vp_model_row_number(const vp_model *model, const vp_arena_t *arena)
 int vp_model_step(const vp_model *model, vp_arena_t *arena)
 {
     progress *at = progress_of(arena);
-    if (at->entry == model->schedule_size) {
+    if (at->entry >= model->schedule_size) {
         return 0;
     }
     const uint32_t stage = stage_at(model, at);
@@ -86,7 +86,7 @@ int vp_model_step(const vp_model *model, vp_arena_t *arena)
 
 int vp_model_done(const vp_model *model, const vp_arena_t *arena)
 {
-    return progress_in(arena)->entry == model->schedule_size;
+    return progress_in(arena)->entry >= model->schedule_size;
 }
 
 void vp_model_invoke(const vp_model *model, vp_arena_t *arena, const int8_t *input)

@@ -35,9 +35,6 @@ LOWERINGS: dict[str, Callable[[Graph, Op], Step | Alias]] = {
     "SQUEEZE": lower_reshape,
 }
 
-# A schedule's entries name a stage in ten bits, one of them for the input.
-MAX_STEPS = 1022
-
 # Operators that share their weights each get their own copy.
 MAX_CONSTANT_BYTES = 2**26
 
@@ -69,8 +66,6 @@ def lower(graph: Graph) -> Program:
             constants += _constant_bytes(graph, result)
         if constants > MAX_CONSTANT_BYTES:
             raise graph.error(op, f"the constants up to here need {constants} bytes")
-    if len(steps) > MAX_STEPS:
-        raise ConversionError(f"{len(steps)} operators to run; at most {MAX_STEPS} are supported")
     return Program(graph, tuple(steps), tuple(aliases))
 
 

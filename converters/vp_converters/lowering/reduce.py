@@ -80,10 +80,11 @@ def lower_reduce_max(graph: Graph, op: Op) -> Step:
 
 
 def _is_global(source: Tensor, shape: dict[str, int]) -> bool:
-    """Whether one pixel remains of source (1, H, W, C)."""
+    """Whether one pixel remains of source (1, H, W, C) that is taken row by row."""
     return (
         len(source.shape) == 4
         and source.shape[0] == 1
+        and source.shape[1] == height_of(source)
         and shape["outer"] == 1
         and shape["inner"] == source.shape[3]
     )

@@ -19,8 +19,9 @@
  *         if (row != NULL) {
  *             (write my_model.input_row_size values to row)
  *             vp_model_row_given(&my_model, arena);
- *         } else {
- *             vp_model_step(&my_model, arena);
+ *         } else if (vp_model_step(&my_model, arena) < 0) {
+ *             (the runtime failed: there is no output)
+ *             break;
  *         }
  *     }
  */

@@ -2,8 +2,7 @@
 
 #include "tiles.h"
 
-/* Brings the pixels into tiles. Channels beyond the last are those of the next pixel, or nothing:
- * their weights are 0. */
+/* Brings the pixels into tiles. Channels beyond the last are 0. */
 static void fill_tiles(const vp_nn_dsp_conv_1x1 *p, const int8_t *pixel, int32_t pixels,
                        int32_t *tile)
 {
