@@ -3,7 +3,7 @@ from -31 to 30, accumulators that wrap, zero points -128 and 127, scales near a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -22,15 +22,24 @@ FLOAT_MIN = float(np.float32(1e-45))
 FLOAT_MAX = float(np.float32(3.4e38))
 
 
-def products(kind: str, multiplier: int, zeros: tuple[int, int], weights: int | None) -> bytes:
-    """A convolution or matrix whose channels combine every shift with every bias.
+EVERY_SHIFT = tuple(product(SHIFTS, BIASES))
+
+
+def products(
+    kind: str,
+    multiplier: int,
+    zeros: tuple[int, int],
+    weights: int | None,
+    columns: Sequence[tuple[int, int]] = EVERY_SHIFT,
+    largest: int = 128,
+) -> bytes:
+    """A convolution or matrix with a channel for each pair of a shift and a bias.
 
     Args:
         multiplier: 2^30 or 2^31 - 1.
-        weights: the value of all of them, None for random ones.
+        weights: the value of all of them, None for random ones from -largest to largest - 1.
     """
     input_scale, factor = (1.0, 0.5) if multiplier == 2**30 else ALMOST_ONE
-    columns = list(product(SHIFTS, BIASES))
     channels = len(columns)
     depth = {"depthwise": channels, "multiplied": channels // 3}.get(kind, 5)
     model = ModelBuilder()
@@ -42,7 +51,7 @@ def products(kind: str, multiplier: int, zeros: tuple[int, int], weights: int | 
         "pointwise": (channels, 1, 1, depth),
         "window": (channels, 2, 2, depth),
     }.get(kind, (1, 2, 2, channels))
-    data = np.random.default_rng(1).integers(-128, 128, form)
+    data = np.random.default_rng(1).integers(-largest, largest, form)
     if weights is not None:
         data[:] = weights
     constant = model.constant(data, scales=scales, axis=3 if form[0] == 1 else 0)
@@ -70,6 +79,22 @@ def all_products() -> Iterator[tuple[str, bytes]]:
     for kind, zeros, (multiplier, weights) in product(PRODUCTS, product(ENDS, ENDS), pairs):
         label = f"{kind} {multiplier} {zeros} {weights}"
         yield label, products(kind, multiplier, zeros, weights)
+
+
+def scaled_fast(kind: str, multiplier: int, zeros: tuple[int, int], beyond: int = 0) -> bytes:
+    """Products whose sums reach up to the limit of the scaling in two instructions
+    (backends/dsp_scaling.py) at every shift that it covers.
+
+    Args:
+        beyond: how far the biases of one channel lie beyond that limit.
+    """
+    count = {"matrix": 6, "pointwise": 5, "window": 20, "depthwise": 4}[kind]
+    columns = []
+    for shift in range(-15, 0):
+        room = min(2**31 - 1 >> 17 + shift, 2**26 - 1) - 4 * 128 * count
+        columns += [(shift, 0), (shift, room), (shift, -room)]
+    columns[1] = (columns[1][0], columns[1][1] + beyond)
+    return products(kind, multiplier, zeros, None, columns, 2)
 
 
 def one_scale(kind: str, ratio: float, bias: int, zero_points: tuple[int, int]) -> bytes:

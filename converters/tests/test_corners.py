@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from corner_models import INT32_MAX, OPERATORS, PRODUCTS, SHIFTS, products
+from corner_models import ENDS, INT32_MAX, OPERATORS, PRODUCTS, SHIFTS, products, scaled_fast
 from exactness import Int8Array, host_runner
 from fuzzing import compare, sanitized
 from vp_converters import CompiledModel, load_model
@@ -49,11 +50,42 @@ def test_on_emulated_boards(
     def run(models: Sequence[CompiledModel], inputs: Sequence[Int8Array]) -> list[Int8Array]:
         return [result.outputs for result in run_on_target(models, inputs, machine)]
 
-    step = 1 if scale > 1 else 8
+    step = 1 if scale > 1 else 7
     models = [m for operator in OPERATORS for m in _models(operator, tmp_path, kernels)[::step]]
     for number in range(0, len(models), 100):
         part = _renamed(models[number : number + 100])
         assert compare(part, run)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "kernels"), [(MPS2_AN386, "dsp"), (MPS3_AN547, "mve")], ids=["dsp", "mve"]
+)
+def test_fast_scaling_at_its_limits(
+    machine: Machine, kernels: str, tmp_path: Path, emulated: None
+) -> None:
+    kinds = ("matrix", "pointwise", "window", "depthwise")
+    models = []
+    for number, (kind, multiplier, zeros) in enumerate(
+        product(kinds, (2**30, INT32_MAX), product(ENDS, ENDS))
+    ):
+        path = tmp_path / f"{number}.tflite"
+        path.write_bytes(scaled_fast(kind, multiplier, zeros))
+        models.append(load_model(path, f"m{number}", kernels))
+        assert models[-1].program.steps[-1].kernel.startswith(kernels)
+
+    def run(models: Sequence[CompiledModel], inputs: Sequence[Int8Array]) -> list[Int8Array]:
+        return [result.outputs for result in run_on_target(models, inputs, machine)]
+
+    assert compare(models, run)[1] == []
+
+
+@pytest.mark.parametrize("kind", ["pointwise", "window", "depthwise"])
+def test_beyond_its_limits_it_is_not_used(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(scaled_fast(kind, INT32_MAX, (-128, 127), beyond=2**27))
+    assert load_model(path, kernels="dsp").program.steps[-1].kernel in (
+        *("conv_1x1", "conv_2d", "depthwise_conv_2d"),
+    )
 
 
 def _renamed(models: list[CompiledModel]) -> list[CompiledModel]:

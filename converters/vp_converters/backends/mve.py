@@ -28,6 +28,7 @@ _TILE = 4
 _STRIP_COLUMN = 64
 _STRIP_SIDE = 4
 _LARGE_KERNEL = 12
+_NARROW = 12
 _HALF = 2**30
 _RELU, _LINEAR, _CLAMPED = range(3)
 
@@ -61,6 +62,12 @@ def _output(step: Step) -> dict[str, Value] | None:
     multiplier = np.broadcast_to(_array(output, "multiplier"), bias.shape)
     shift = np.broadcast_to(_array(output, "shift"), bias.shape)
     if not 2 <= bias.size <= _MAX_CHANNELS or shift.max() > 0:
+        return None
+    # The zero point is added with saturation, where TensorFlow Lite Micro wraps: only sums that are
+    # not shifted to the right come near.
+    weights = _array(step.parameters, "weights").astype(np.int64)
+    largest = int(np.abs(bias.astype(np.int64)).max() + 128 * np.abs(weights).sum())
+    if shift.max() == 0 and largest >= 2**31 - 256:
         return None
     zero_point, low, high = (_number(output, name) for name in ("zero_point", "min", "max"))
     kind = _CLAMPED
@@ -132,7 +139,7 @@ def _depthwise_conv_2d(step: Step) -> Step | None:
     window = _fields(step, "window")
     height, width = _number(window, "kernel_height"), _number(window, "kernel_width")
     channels = _number(window, "output_channels")
-    touched = max(_number(window, "output_width"), _TILE)
+    touched = -(-_number(window, "output_width") // _TILE) * _TILE
     parts = -(-height // _STRIP_SIDE)
     loaded = -(-width // _STRIP_SIDE) * _STRIP_SIDE
     columns = (
@@ -147,12 +154,20 @@ def _depthwise_conv_2d(step: Step) -> Step | None:
         or _number(window, "pad_left") >= columns
     ):
         return None
-    large = max(height, width) > _STRIP_SIDE
+    kernel = "mve_depthwise_conv_2d"
+    if max(height, width) > _STRIP_SIDE:
+        kernel += "_large"
+    elif (
+        touched <= _NARROW
+        and _number(window, "stride_width") <= 2
+        and window["dilation_width"] == 1
+    ):
+        kernel += "_narrow"
     weights = _array(step.parameters, "weights").reshape(height, width, channels)
     packed = np.pad(weights.transpose(2, 1, 0).reshape(channels, -1), ((0, 0), (0, 1)))
     return replace(
         step,
-        kernel="mve_depthwise_conv_2d_large" if large else "mve_depthwise_conv_2d",
+        kernel=kernel,
         type="mve_depthwise_conv_2d",
         parameters={
             "window": window,
