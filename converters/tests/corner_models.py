@@ -89,7 +89,7 @@ def scaled_fast(kind: str, multiplier: int, zeros: tuple[int, int], beyond: int 
         beyond: how far the biases of one channel lie beyond that limit.
     """
     count = {"matrix": 6, "pointwise": 5, "window": 20, "depthwise": 4}[kind]
-    columns = []
+    columns = [(-8, 1)]
     for shift in range(-15, 0):
         room = min(2**31 - 1 >> 17 + shift, 2**26 - 1) - 4 * 128 * count
         columns += [(shift, 0), (shift, room), (shift, -room)]
