@@ -10,6 +10,9 @@ from vp_converters.backends.dsp_layouts import Planar16, Rows, output_of
 from vp_converters.backends.dsp_scaling import Weights, is_linear, records
 from vp_converters.lowering.step import ConstantArray, Step, Value, int8_array
 
+# enum vp_nn_dsp_mode
+_PLANAR16, _NHWC, _LINEAR = range(3)
+
 
 def filter_weights(step: Step) -> Weights:
     """The weights as [output channels][products]."""
@@ -34,8 +37,7 @@ def filters(step: Step, target: Rows, stored: Weights) -> dict[str, Value]:
         "depth": stored.shape[1],
         "channels": stored.shape[0],
         "zero_point": output["zero_point"],
-        "linear": int(is_linear(output)),
-        "planar": int(planar),
+        "mode": _PLANAR16 if planar else _LINEAR if is_linear(output) else _NHWC,
         "channel_step": target.plane if isinstance(target, Planar16) else 1,
         "pixel_step": 2 if planar else stored.shape[0],
         "lead": target.lead if isinstance(target, Planar16) else 0,

@@ -26,6 +26,14 @@
 extern "C" {
 #endif
 
+/** What a convolution writes. Linear: results below the zero point count; else an activation clamps to
+ * it or above. The assembly indexes a table with these numbers. */
+enum vp_nn_dsp_mode {
+    VP_NN_DSP_PLANAR16 = 0, /**< PLANAR16, not linear. */
+    VP_NN_DSP_NHWC = 1,     /**< NHWC, not linear. */
+    VP_NN_DSP_LINEAR = 2    /**< NHWC, linear. */
+};
+
 /**
  * The filters of a convolution and what becomes of their sums.
  *
@@ -38,8 +46,7 @@ typedef struct vp_nn_dsp_filters {
     int32_t depth;
     int32_t channels;
     int32_t zero_point;
-    int32_t linear;       /**< 1: results below the zero point count; else they are clamped to it. */
-    int32_t planar;       /**< 1: the output is PLANAR16 and not linear, else NHWC. */
+    int32_t mode;         /**< A vp_nn_dsp_mode. */
     int32_t channel_step; /**< Bytes from channel to channel in the output: a plane, or 1. */
     int32_t pixel_step;   /**< Bytes from pixel to pixel: 2, or the number of channels. */
     int32_t lead;         /**< Columns of padding ahead of a plane. */
@@ -153,7 +160,7 @@ typedef struct vp_nn_dsp_depthwise_conv_2d {
     int32_t padding_bytes; /**< Of what is read of a plane, a multiple of 4. */
     int32_t input_zero_point;
     int32_t zero_point;
-    int32_t linear; /**< As in vp_nn_dsp_filters. */
+    int32_t linear; /**< 1: linear, as in vp_nn_dsp_mode. */
     int32_t tiled;  /**< 1: the output is TILE16, else NHWC. */
     int32_t min;    /**< Fused activation. */
     int32_t max;

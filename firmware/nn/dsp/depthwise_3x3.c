@@ -81,7 +81,6 @@ typedef struct planes {
     "sxtb16 r9, r12, ror #8\n"                                                                     \
     "add r0, sp, #16\n"                                                                            \
     "stm r0, {r4-r9}\n"                                                                            \
-    "ldr r0, [sp, #68]\n"                                                                          \
     "ldr pc, [sp, #96]\n"
 
 /* One row of the window for four pixels. */
@@ -194,13 +193,15 @@ typedef struct planes {
 
 #define TILES(ROW, ROW_OF_6, ROW_OF_3, ROW_OF_2)                                                   \
     "24:\n"                                                                                        \
+    "ldr r0, [sp, #68]\n"                                                                          \
+    "25:\n"                                                                                        \
     "ldm sp, {r4-r7}\n" ROWS(ROW)                                                                  \
     "ldrd r8, r9, [sp, #40]\n"                                                                     \
     "ldrd r10, r11, [sp, #48]\n" STORED("r4", "0") STORED("r5", "4") STORED("r6", "8")             \
         STORED("r7", "12")                                                                         \
     "add r0, r0, r11\n"                                                                            \
     "subs lr, lr, #1\n"                                                                            \
-    "bne 24b\n"                                                                                    \
+    "bne 25b\n"                                                                                    \
     "ldr pc, [sp, #100]\n"                                                                         \
     "23:\n"                                                                                        \
     "ldm sp, {r4-r7}\n"                                                                            \

@@ -67,20 +67,12 @@ static int32_t entry_of(int32_t depth)
     return ((depth >> 3) & 1 ? VP_NN_DSP_ODD : VP_NN_DSP_EVEN) + (depth & 4 ? VP_NN_DSP_FOUR : 0);
 }
 
-static int32_t mode_of(const vp_nn_dsp_filters *p)
-{
-    if (p->planar) {
-        return VP_NN_DSP_INT16;
-    }
-    return p->linear ? VP_NN_DSP_INT8_LINEAR : VP_NN_DSP_INT8;
-}
-
 static core full_tiles(const vp_nn_dsp_filters *p)
 {
-    if (p->planar && p->depth == 8) {
+    if (p->mode == VP_NN_DSP_PLANAR16 && p->depth == 8) {
         return vp_nn_dsp_matmul_4_depth_8;
     }
-    if (p->planar && p->depth == 16) {
+    if (p->mode == VP_NN_DSP_PLANAR16 && p->depth == 16) {
         return vp_nn_dsp_matmul_4_depth_16;
     }
     return vp_nn_dsp_matmul_4;
@@ -99,7 +91,7 @@ void vp_nn_dsp_filter(const vp_nn_dsp_filters *p, const int16_t *tiles, int32_t 
         .records = p->records,
         .rounds = (p->depth + 8) >> 4,
         .entry = entry_of(p->depth),
-        .mode = mode_of(p),
+        .mode = p->mode,
         .output = output,
         .step = p->channel_step,
         .offset = p->zero_point * 65536 + 32768,
@@ -163,7 +155,7 @@ int8_t *vp_nn_dsp_begin_planes(const vp_nn_dsp_planes *p, int8_t *output)
 
 int8_t *vp_nn_dsp_begin_row(const vp_nn_dsp_filters *p, int32_t width, int8_t *output)
 {
-    if (!p->planar) {
+    if (p->mode != VP_NN_DSP_PLANAR16) {
         return output;
     }
     const vp_nn_dsp_planes planes = {width, p->channels, p->channel_step, p->lead, p->zero_point};

@@ -2,14 +2,7 @@
 #ifndef VP_NN_DSP_MATMUL_H
 #define VP_NN_DSP_MATMUL_H
 
-#include <stdint.h>
-
-/** How sums leave the core. The assembly indexes a table with these numbers. */
-enum {
-    VP_NN_DSP_INT16 = 0, /**< int16, pixels side by side; exact from the zero point up. */
-    VP_NN_DSP_INT8 = 1,  /**< int8, `pixel_step` bytes between pixels; likewise. */
-    VP_NN_DSP_INT8_LINEAR = 2 /**< int8, exact everywhere. */
-};
+#include "vp/nn_dsp.h"
 
 /** Where the loop over K begins; the assembly indexes a table with these numbers. */
 enum {
@@ -32,7 +25,7 @@ typedef struct vp_nn_dsp_matmul {
     const int8_t *records; /**< On a 4-byte boundary. */
     int32_t rounds;        /**< K / 16, rounded up. */
     int32_t entry;
-    int32_t mode;
+    int32_t mode;          /**< Of vp_nn_dsp_filters. */
     int8_t *output;        /**< First pixel of the first channel. */
     int8_t *end;           /**< Behind the first channel's last pixel. */
     int32_t step;          /**< Bytes from channel to channel. */

@@ -99,9 +99,9 @@ void vp_nn_dsp_run_pixel(const vp_nn_dsp_pixel *p, const int16_t *tile, int8_t *
         .output = output + 2 * rest->lead,
         .step = rest->channel_step,
         .offset = rest->zero_point * 65536 + 32768,
-        .planar = rest->planar,
+        .planar = rest->mode == VP_NN_DSP_PLANAR16,
     };
-    if (rest->planar) {
+    if (run.planar) {
         const vp_nn_dsp_planes planes = {1, channels, rest->channel_step, rest->lead,
                                          rest->zero_point};
         vp_nn_dsp_begin_planes(&planes, output);
@@ -110,7 +110,7 @@ void vp_nn_dsp_run_pixel(const vp_nn_dsp_pixel *p, const int16_t *tile, int8_t *
     if (rest->channels > 0) {
         vp_nn_dsp_filter(rest, tile, 1, run.output + 4 * p->quartet_count * rest->channel_step);
     }
-    if (!rest->planar) {
+    if (!run.planar) {
         vp_nn_dsp_clamp(output, channels, rest->min, rest->max);
     }
 }
