@@ -26,21 +26,25 @@ RANDOM_KINDS = (
 BATCH = 200
 # Input channels that fill less than one vector, one, two and several, and what is left over.
 DEPTHS = (1, 3, 8, 15, 16, 17, 24, 32, 33, 48, 79)
-# (height, width, channels, kernel, stride, dilation, padding) of depthwise layers.
-DEPTHWISE = [
-    (6, 13, 48, (3, 3), 1, 1, "SAME"),
-    (9, 9, 34, (3, 3), 2, 1, "SAME"),
-    (7, 2, 18, (3, 3), 1, 1, "SAME"),
-    (3, 3, 16, (3, 3), 2, 1, "SAME"),
-    (9, 16, 6, (4, 4), 1, 1, "VALID"),
-    (8, 11, 20, (2, 4), 2, 1, "SAME"),
-    (11, 12, 32, (3, 3), 1, 2, "SAME"),
-    (10, 14, 16, (1, 3), 3, 1, "VALID"),
-    (8, 9, 20, (5, 5), 1, 1, "SAME"),
-    (9, 3, 6, (7, 7), 2, 1, "SAME"),
-    (12, 16, 18, (3, 5), 1, 2, "SAME"),
-    (15, 14, 2, (9, 12), 1, 1, "VALID"),
-]
+# (height, width, channels, kernel, stride, dilation, padding) of depthwise layers, and which of the
+# kernels they run on.
+DEPTHWISE = {
+    (6, 13, 48, (3, 3), 1, 1, "SAME"): "",
+    (5, 28, 34, (3, 3), 2, 1, "SAME"): "",
+    (9, 19, 6, (4, 4), 1, 1, "VALID"): "",
+    (8, 27, 20, (2, 4), 2, 1, "SAME"): "",
+    (11, 12, 32, (3, 3), 1, 2, "SAME"): "",
+    (8, 3, 20, (3, 3), 1, 2, "SAME"): "",
+    (10, 14, 16, (1, 3), 3, 1, "VALID"): "",
+    (7, 8, 18, (3, 3), 1, 1, "SAME"): "_narrow",
+    (7, 2, 18, (3, 3), 1, 1, "SAME"): "_narrow",
+    (3, 3, 16, (3, 3), 2, 1, "SAME"): "_narrow",
+    (9, 11, 34, (4, 2), 2, 1, "VALID"): "_narrow",
+    (8, 9, 20, (5, 5), 1, 1, "SAME"): "_large",
+    (9, 3, 6, (7, 7), 2, 1, "SAME"): "_large",
+    (12, 16, 18, (3, 5), 1, 2, "SAME"): "_large",
+    (15, 14, 2, (9, 12), 1, 1, "VALID"): "_large",
+}
 # (height, width, channels, filters, kernel, stride, padding) of convolutions; of those whose pixels
 # share the columns that they load.
 OVERLAPPING = [
@@ -193,8 +197,7 @@ def _layers(rng: random.Random, folder: Path) -> Iterator[tuple[Path, str]]:
         yield _convolution(rng, spec, next_activation(), path), kernel
     for index, spec in enumerate(DEPTHWISE):
         path = folder / f"depthwise_{index}.tflite"
-        large = "_large" if max(spec[3]) > 4 else ""
-        kernel = f"mve_depthwise_conv_2d{large}"
+        kernel = f"mve_depthwise_conv_2d{DEPTHWISE[spec]}"
         yield _depthwise(rng, spec, next_activation(), path), kernel
     yield _single_channel(rng, next_activation(), folder / "single.tflite"), "mve_conv_2d"
 
@@ -248,7 +251,9 @@ def _steps(path: Path, kernels: str) -> list:
 
 
 def test_weights_of_a_depthwise_layer_stand_column_by_column(tmp_path: Path) -> None:
-    path = _depthwise(random.Random(1), DEPTHWISE[0], "RELU", tmp_path / "depthwise.tflite")
+    path = _depthwise(
+        random.Random(1), next(iter(DEPTHWISE)), "RELU", tmp_path / "depthwise.tflite"
+    )
     (portable,), (mve,) = _steps(path, "portable"), _steps(path, "mve")
     before = portable.parameters["weights"].data.reshape(3, 3, 48)
     after = mve.parameters["weights"].data.reshape(48, 10)

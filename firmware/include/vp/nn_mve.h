@@ -96,6 +96,11 @@ typedef struct vp_nn_mve_depthwise_conv_2d {
 void vp_nn_mve_depthwise_conv_2d_row(const vp_nn_mve_depthwise_conv_2d *p, int32_t row,
                                      const vp_nn_rows *input, int8_t *scratch, int8_t *output);
 
+/** The same for strides of 1 or 2 without dilation, made for few columns. */
+void vp_nn_mve_depthwise_conv_2d_narrow_row(const vp_nn_mve_depthwise_conv_2d *p, int32_t row,
+                                            const vp_nn_rows *input, int8_t *scratch,
+                                            int8_t *output);
+
 /** The same for a kernel of at most VP_NN_MVE_LARGE_KERNEL x VP_NN_MVE_LARGE_KERNEL. Scratch:
  * columns * 64 bytes for every 4 rows of the kernel, or part of 4. */
 void vp_nn_mve_depthwise_conv_2d_large_row(const vp_nn_mve_depthwise_conv_2d *p, int32_t row,
