@@ -262,3 +262,23 @@ def test_a_stride_beyond_everything(tmp_path: Path) -> None:
     path.write_bytes(model.build([source], [output]))
     one = case(path, "stride", 2)
     assert mismatches([one], host_runner(tmp_path, ("-O1", "-Wall", "-Wextra", "-Werror"))) == []
+
+
+@pytest.mark.parametrize("kind", ["ADD", "MEAN", "REDUCE_MAX", "SOFTMAX"])
+def test_images_of_more_rows_than_are_counted(kind: str, tmp_path: Path) -> None:
+    model = ModelBuilder()
+    shape = (1, 65_536, 1, 2)
+    source = model.activation(shape, 0.1, 5)
+    if kind == "ADD":
+        output = model.activation(shape, 0.25, 5)
+        model.op(kind, [source, source], [output])
+    elif kind == "SOFTMAX":
+        output = model.activation(shape, 1 / 256, -128)
+        model.op(kind, [source], [output], Beta=1.0)
+    else:
+        output = model.activation((1, 2), 0.1, 5)
+        axes = model.constant([1, 2], "int32")
+        model.op(kind, [source, axes], [output], KeepDims=False)
+    path = tmp_path / "high.tflite"
+    path.write_bytes(model.build([source], [output]))
+    assert mismatches([case(path, kind, 2)], host_runner(tmp_path)) == []
