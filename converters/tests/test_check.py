@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exactness import graph_bytes
+from exactness import Int8Array, graph_bytes
 from tflite_builder import ModelBuilder
 from vp_converters import CompiledModel, ConversionError, load_model
-from vp_converters.check import check_model, compare
+from vp_converters.check import check_model, compare, first_cut_difference
+from vp_converters.oracle import Oracle
 
 
 def _network(weight: int, folder: Path) -> CompiledModel:
@@ -42,6 +43,31 @@ def test_the_first_operator_that_differs_is_named(tmp_path: Path) -> None:
     assert result.mismatches > 0
     assert result.first_difference is not None
     assert result.first_difference.startswith("operator 1 FULLY_CONNECTED: 8 of 8 values")
+
+
+@pytest.mark.parametrize("kernels", ["dsp", "mve"])
+def test_kernels_of_an_instruction_set_run_on_a_board(
+    tmp_path: Path, emulated: None, kernels: str
+) -> None:
+    model = _network(4, tmp_path)
+    fast = load_model(tmp_path / "weight4.tflite", kernels=kernels)
+    assert any(step.kernel.startswith(kernels) for step in fast.steps())
+    assert compare(fast, 3, (1, 0)).mismatches == 0
+    other = replace(fast, data=_network(9, tmp_path).data)
+    assert compare(other, 3, (1, 0)).mismatches > 0
+    assert compare(model, 3, (1, 0)).mismatches == 0
+
+
+def test_the_first_cut_that_differs_is_named(tmp_path: Path) -> None:
+    model = _network(4, tmp_path)
+
+    def wrong_from_the_second_on(part: CompiledModel, inputs: Int8Array) -> list[Int8Array]:
+        output = Oracle(part.data).run(inputs[0])
+        return [output + (len(part.steps()) > 1)]
+
+    values = np.zeros((1, 8), dtype=np.int8)
+    found = first_cut_difference(model, values, wrong_from_the_second_on)
+    assert found == "operator 1 FULLY_CONNECTED"
 
 
 def test_a_reference_that_ends_its_process(tmp_path: Path) -> None:
