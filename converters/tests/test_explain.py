@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exactness import SHARED_MODELS, graph_bytes
+from plan_simulation import EXAMPLES
+from random_graphs import small_graph
 from small_nets import Net
 from vp_converters import load_model
+from vp_converters.backends import KERNELS
 from vp_converters.explain import Explanation, StepReport, explain
 from vp_converters.passes import run_and_report
 from vp_converters.planner import progress_bytes
@@ -135,6 +143,20 @@ def test_joined_calls_are_reported(tmp_path: Path) -> None:
     assert "all 6 rows in one call" in _steps(result)[1].notes
     end = "operator 1 CONV_2D makes all its rows in one call, which takes fewer instructions"
     assert all(end in group.end for group in result.groups[:-1])
+
+
+@given(st.randoms(note_method_calls=False, use_true_random=False))
+@settings(max_examples=25 * EXAMPLES, deadline=None)
+def test_random_graphs_are_explained(rng: random.Random) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "net.tflite"
+        path.write_bytes(small_graph(rng))
+        model = load_model(path, kernels=rng.choice(KERNELS))
+    result = explain(model)
+    assert [step.step for step in _steps(result)] == list(range(len(model.program.steps)))
+    assert all(0 < group.bytes <= model.arena_size for group in result.groups)
+    assert all(group.end for group in result.groups[:-1])
+    json.dumps(result.as_json())
 
 
 @pytest.mark.parametrize("name", SHARED_MODELS)

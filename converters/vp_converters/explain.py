@@ -84,9 +84,10 @@ def _passes(model: CompiledModel) -> Iterator[str]:
     kinds = {op.index: op.kind for op in model.program.graph.ops}
     for change in model.changes:
         yield f"{_name(change.op.index, change.op.kind)} {_became(change, kinds)}"
-    for alias in model.program.aliases:
-        (op,) = (op for op in model.program.graph.ops if alias.output in op.outputs)
-        yield f"{_name(op.index, op.kind)} is another view of the same memory"
+    views = {alias.output for alias in model.program.aliases}
+    for op in model.program.graph.ops:
+        if views.intersection(op.outputs):
+            yield f"{_name(op.index, op.kind)} is another view of the same memory"
 
 
 def _became(change: Change, kinds: dict[int, str]) -> str:
