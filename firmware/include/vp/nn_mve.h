@@ -8,6 +8,10 @@
 
 #include "vp/nn.h"
 
+#if !defined(__ARM_FEATURE_MVE)
+#error "needs Armv8.1-M with MVE: -mcpu=cortex-m55 or m85; or vp compile --kernels portable"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

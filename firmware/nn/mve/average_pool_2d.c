@@ -1,7 +1,6 @@
 #include "../fixed_point.h"
 #include "../pool.h"
 #include "lanes.h"
-#include "vp/nn_mve.h"
 
 static void run_pixel(const vp_nn_pool_2d *p, const vp_nn_rows *input, const vp_nn_area *area,
                       int8_t *output)

@@ -1,7 +1,6 @@
 #include "../fixed_point.h"
 #include "../pool.h"
 #include "sum_row.h"
-#include "vp/nn_mve.h"
 
 void vp_nn_mve_global_average_pool_row(const vp_nn_global_pool *p, int32_t row,
                                        const vp_nn_rows *input, int32_t *state, int8_t *output)

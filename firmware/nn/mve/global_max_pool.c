@@ -1,5 +1,4 @@
 #include "lanes.h"
-#include "vp/nn_mve.h"
 
 void vp_nn_mve_global_max_pool_row(const vp_nn_global_pool *p, int32_t row,
                                    const vp_nn_rows *input, int8_t *output)

@@ -1,6 +1,5 @@
 #include "../mean.h"
 #include "sum_row.h"
-#include "vp/nn_mve.h"
 
 void vp_nn_mve_global_mean_row(const vp_nn_global_mean *p, int32_t row, const vp_nn_rows *input,
                                int32_t *state, int8_t *output)

@@ -2,6 +2,8 @@
 #ifndef VP_NN_MVE_LANES_H
 #define VP_NN_MVE_LANES_H
 
+#include "vp/nn_mve.h"
+
 #include <arm_mve.h>
 
 /** `largest`, or what is larger among the first 16 channels, or as many as `lanes` has, of `count`

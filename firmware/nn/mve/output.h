@@ -10,10 +10,9 @@
 #define VP_NN_MVE_OUTPUT_H
 
 #include "optimize.h"
+#include "vp/nn_mve.h"
 
 #include <arm_mve.h>
-
-#include "vp/nn_mve.h"
 
 /** The sums of 4 pixels go to vector q. */
 #define VP_NN_MVE_COLLECT(q)                   \

@@ -7,10 +7,9 @@
 #define VP_NN_MVE_STRIPS_H
 
 #include "optimize.h"
+#include "vp/nn_mve.h"
 
 #include <arm_mve.h>
-
-#include "vp/nn_mve.h"
 
 #define VP_NN_MVE_STRIP_LANES 16
 #define VP_NN_MVE_STRIP_ROWS 4
