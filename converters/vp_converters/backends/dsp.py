@@ -223,9 +223,7 @@ def _depthwise(step: Step, rows: Mapping[int, Rows]) -> Step:
         kernel="dsp_depthwise_conv_2d",
         type="",
         parameters={
-            "records": packed_records(
-                step, _even_lines(filter_weights(step), window["kernel_width"])
-            ),
+            "records": packed_records(step, _even_lines(weights, window["kernel_width"])),
             "window": dict(window),
             **common,
             "linear": int(is_linear(output)),
@@ -245,8 +243,8 @@ def _overlapping_pairs(weights: Weights) -> Weights:
 def _even_lines(weights: Weights, width: int) -> Weights:
     """The lines of a window as int16, an even number each."""
     lines = weights.reshape(len(weights), -1, width).astype("<i2")
-    padded = np.pad(lines, ((0, 0), (0, 0), (0, width % 2)))
-    return np.ascontiguousarray(padded).reshape(len(weights), -1).view(np.int8)
+    even = np.pad(lines, ((0, 0), (0, 0), (0, width % 2)))
+    return np.ascontiguousarray(even).reshape(len(weights), -1).view(np.int8)
 
 
 def _add(step: Step) -> Step | None:

@@ -44,11 +44,12 @@ def records(
     Returns:
         int8 [channels][bytes], or None if the scaling of a channel cannot be shown to be exact.
     """
+    wide = sums.astype(np.int64)
+    rises, falls = np.where(wide > 0, wide, 0).sum(axis=1), np.where(wide < 0, wide, 0).sum(axis=1)
     words = []
-    for channel, row in enumerate(sums.astype(np.int64)):
+    for channel, (up, down) in enumerate(zip(rises.tolist(), falls.tolist(), strict=True)):
         bias, multiplier, shift = _constants(output, channel)
-        high = bias + int(np.where(row > 0, row * 127, row * -128).sum())
-        low = bias + int(np.where(row > 0, row * -128, row * 127).sum())
+        low, high = bias - 128 * up + 127 * down, bias + 127 * up - 128 * down
         scale = _scale(low, high, multiplier, shift)
         if scale is None or not -_BIAS_LIMIT <= bias < _BIAS_LIMIT:
             return None

@@ -2,9 +2,9 @@
 
 #include "vp/nn_dsp.h"
 
-/* r0 a, r1 b, r2 output, r3 words left, r4 and r5 factors, r6 offset, r8 0xFF00FF00. A byte in the upper
- * part of an int16 is that byte times 256; smlaw adds its product with a factor, shifted right by 16.
- * PART selects the lower or the upper one. */
+/* r0 a, r1 b, r2 output, r3 words left, r4 and r5 factors, r6 offset, r8 0xFF00FF00. A byte in the
+ * upper part of an int16 is that byte times 256; smlaw adds its product with a factor, shifted
+ * right by 16. PART selects the lower or the upper one. */
 #define SUM(TARGET, A, B, PART)                                                                    \
     "smlaw" PART " " TARGET ", r4, " A ", r6\n"                                                    \
     "smlaw" PART " " TARGET ", r5, " B ", " TARGET "\n"                                            \

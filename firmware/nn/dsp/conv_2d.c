@@ -27,8 +27,8 @@ static const int8_t *make_line(const window_row *r, const int8_t *row, int32_t x
     return r->line;
 }
 
-/* What is left of the lines behind their last whole words, `left` bytes each, fills up words of its own
- * at the end of the tile. */
+/* What is left of the lines behind their last whole words, `left` bytes each, fills up words of its
+ * own at the end of the tile. */
 static void spread_rest(const int8_t *source, int32_t step, int32_t left, int32_t ky, int32_t count,
                         int16_t *rest)
 {

@@ -110,7 +110,7 @@ typedef struct planes {
     "smlad r7, r8, r11, r7\n"                                                                      \
     "smlabt r7, r9, r12, r7\n"
 
-/* The same for six pixels; the pointer stays, r0 and lr hold the weights, r10 .. r12 activations. */
+/* The same for six pixels; the pointer stays, r0 and lr are the weights, r10 .. r12 activations. */
 #define ROW_OF_6_1(POINTER, WEIGHTS)                                                               \
     "ldrd r0, lr, [sp, #" WEIGHTS "]\n"                                                            \
     "ldm " POINTER ", {r10-r12}\n"                                                                 \

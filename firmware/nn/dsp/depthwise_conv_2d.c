@@ -2,11 +2,11 @@
 
 #include "filters.h"
 
-/* One output row at work: planes under the window's rows, and how far those of the next channel are. */
+/* One output row at work. */
 typedef struct window_row {
     const vp_nn_dsp_depthwise_conv_2d *p;
-    const int8_t **rows;
-    int32_t pairs; /* of weights in a line of the window */
+    const int8_t **rows; /* planes of a channel under the window */
+    int32_t pairs;       /* of weights in a line of the window */
 } window_row;
 
 /* sum + both products of two pairs of int16 */

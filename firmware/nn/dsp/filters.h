@@ -18,7 +18,7 @@ static inline void vp_nn_dsp_store(int8_t *target, uint32_t word)
     __builtin_memcpy(target, &word, sizeof word);
 }
 
-/** Pixels of the tile behind the tiles of 4 that a row of `pixels` begins with: 0, 1 to 3, 5 or 6. */
+/** Pixels of the tile behind the tiles of 4 in a row of `pixels`: 0, 1 to 3, 5 or 6. */
 static inline int32_t vp_nn_dsp_tail(int32_t pixels)
 {
     const int32_t left = pixels & 3;
@@ -31,7 +31,7 @@ static inline int32_t vp_nn_dsp_next_tile(int32_t left)
     return left > 6 ? 4 : left;
 }
 
-/** Pixels of the next run where `left` are to come: the last run takes up to two more than the others. */
+/** Pixels of the next run where `left` are to come: the last one takes up to two more. */
 static inline int32_t vp_nn_dsp_next_run(int32_t left, int32_t run)
 {
     return left > run + 2 ? run : left;

@@ -1,9 +1,9 @@
 #include "matmul.h"
 
 /*
- * In the loop over K all 14 registers are in use: r1 tile, r2 weights, r3 rounds left, sums from r4 on
- * (as many as there are pixels), activations behind them, weights in the others. Everything else waits
- * on the stack:
+ * In the loop over K all 14 registers are in use: r1 tile, r2 weights, r3 rounds left, sums from r4
+ * on (as many as there are pixels), activations behind them, weights in the others. Everything else
+ * waits on the stack:
  *
  *    0 bias, four times           16 k           20 multiplier   24 offset       28 output
  *   32 weights of the channel     36 rounds      40 first jump   44 second jump  48 third jump
@@ -182,7 +182,7 @@
  * r12 is 2^k. */
 #define SCALED_LINEAR(SUM)                                                                         \
     "and lr, r12, " SUM ", asr #31\n"                                                              \
-    "sub lr, r10, lr, lsr #1\n"                                                                            \
+    "sub lr, r10, lr, lsr #1\n"                                                                    \
     "lsl " SUM ", " SUM ", r0\n"                                                                   \
     "smmla " SUM ", " SUM ", r3, lr\n"
 

@@ -6,9 +6,9 @@
 
 /** Where the loop over K begins; the assembly indexes a table with these numbers. */
 enum {
-    VP_NN_DSP_EVEN = 0,    /**< K / 8 is even. */
-    VP_NN_DSP_ODD = 1,     /**< K / 8 is odd. */
-    VP_NN_DSP_FOUR = 2,    /**< Added to them: K % 8 is 4. */
+    VP_NN_DSP_EVEN = 0,     /**< K / 8 is even. */
+    VP_NN_DSP_ODD = 1,      /**< K / 8 is odd. */
+    VP_NN_DSP_FOUR = 2,     /**< Added to them: K % 8 is 4. */
     VP_NN_DSP_ONLY_FOUR = 4 /**< K is 4. */
 };
 
@@ -23,17 +23,17 @@ enum {
 typedef struct vp_nn_dsp_matmul {
     const int16_t *tiles;  /**< On a 4-byte boundary. */
     const int8_t *records; /**< On a 4-byte boundary. */
-    int32_t rounds;        /**< K / 16, rounded up. */
+    int32_t rounds;        /**< Of the loop: half of K / 8, rounded up. */
     int32_t entry;
-    int32_t mode;          /**< Of vp_nn_dsp_filters. */
-    int8_t *output;        /**< First pixel of the first channel. */
-    int8_t *end;           /**< Behind the first channel's last pixel. */
-    int32_t step;          /**< Bytes from channel to channel. */
-    int32_t skip;          /**< Bytes from a channel's end to the next one's first pixel. */
-    int8_t *last_end;      /**< `end` of the last channel. */
-    int32_t offset;        /**< (zero point << 16) + 2^15. */
-    int32_t pixel_step;
-    int32_t depth; /**< K. */
+    int32_t mode;       /**< A vp_nn_dsp_mode. */
+    int8_t *output;     /**< First pixel of the first channel. */
+    int8_t *end;        /**< Behind the first channel's last pixel. */
+    int32_t step;       /**< Bytes from channel to channel. */
+    int32_t skip;       /**< Bytes from a channel's end to the next one's first pixel. */
+    int8_t *last_end;   /**< `end` of the last channel. */
+    int32_t offset;     /**< (zero point << 16) + 2^15. */
+    int32_t pixel_step; /**< Bytes, for NHWC. */
+    int32_t depth;      /**< K. */
 } vp_nn_dsp_matmul;
 
 /** Tiles of 4 pixels, one behind the other. */

@@ -1,8 +1,9 @@
 #include "matmul_shallow.h"
 
 /*
- * The weights of a channel stay in registers for all tiles of a row: r0, r2, r3 and r12. r1 tile, r4 ..
- * r7 sums, r8 .. r11 activations, lr output or, for a depth of 16, two weights as int16. On the stack:
+ * The weights of a channel stay in registers for all tiles of a row: r0, r2, r3 and r12. r1 tile,
+ * r4 .. r7 sums, r8 .. r11 activations, lr output or, for a depth of 16, two weights as int16. On
+ * the stack:
  *
  *    0 bias, four times    16 k    20 multiplier    24 offset    28 end of the channel
  *   32 step                36 skip                  40 last end  44 tiles

@@ -13,13 +13,15 @@ typedef struct quartets {
 } quartets;
 
 /*
- * A word of weights holds 256 * b + a as two int16, a and b being weights of two channels. Its products
- * are 256 times the sum of b plus that of a, and the products of its lower bytes alone the sum of a.
+ * A word of weights holds 256 * b + a as two int16, a and b being weights of two channels. Its
+ * products are 256 times the sum of b plus that of a, and the products of its lower bytes alone the
+ * sum of a.
  *
- * r0 lower bytes, r1 tile, r2 weights, r3 rounds left, r4 and r6 sums of both, r5 and r7 sums of a, r8
- * and r9 activations, r10 .. r12 and lr weights. On the stack:
+ * r0 lower bytes, r1 tile, r2 weights, r3 rounds left, r4 and r6 sums of both, r5 and r7 sums of a,
+ * r8 and r9 activations, r10 .. r12 and lr weights. On the stack:
  *
- *    0 record    4 tile    8 rounds    12 quartets left    16 output    20 step    24 offset    28 planar
+ *    0 record     4 tile     8 rounds    12 quartets left
+ *   16 output    20 step    24 offset    28 planar
  */
 #define PRODUCTS(PIXEL, WEIGHTS, BOTH, LOWER)                                                      \
     "sxtb16 r0, " WEIGHTS "\n"                                                                     \
@@ -30,8 +32,8 @@ typedef struct quartets {
     "ldm r2!, {r10-r12, lr}\n" PRODUCTS("r8", "r10", "r4", "r5") PRODUCTS("r8", "r11", "r6", "r7") \
         PRODUCTS("r9", "r12", "r4", "r5") PRODUCTS("r9", "lr", "r6", "r7")
 
-/* r0 offset, r1 output, r3 the channel's constants, r12 step; the flags say whether int8 is wanted. As
- * SCALED_LINEAR in matmul.c. */
+/* r0 offset, r1 output, r3 the channel's constants, r12 step; the flags say whether int8 is wanted.
+ * As SCALED_LINEAR in matmul.c. */
 #define FINISHED(SUM, BIAS)                                                                        \
     "ldrd r8, r9, [r3], #8\n" BIAS                                                                 \
     "and r10, r8, #31\n"                                                                           \
