@@ -251,7 +251,8 @@ def _add(step: Step) -> Step | None:
     form = linear_addition(step.parameters)
     if form is None:
         return None
-    fields: dict[str, Value] = {**vars(form), "row_size": step.parameters["row_size"]}
+    same = {name: step.parameters[name] for name in ("row_size", "min", "max")}
+    fields: dict[str, Value] = {**vars(form), **same}
     return replace(step, kernel="dsp_add", type="", parameters=fields)
 
 

@@ -30,14 +30,12 @@ class LinearAddition:
 
 
 def linear_addition(add: Mapping[str, Value]) -> LinearAddition | None:
-    """What gives the result of vp_nn_add for each of the 65,536 pairs of operands, None if nothing
-    close to the ratios of the scales does.
+    """What gives the result of vp_nn_add ahead of its activation for each of the 65,536 pairs of
+    operands, None if nothing close to the ratios of the scales does.
 
     Args:
         add: the fields of a vp_nn_add.
     """
-    if (add["min"], add["max"]) != (-128, 127):
-        return None
     wanted = _results(add)
     factors = [_factor(add, operand) for operand in ("a", "b")]
     for nudge in itertools.product((0, 1, -1), repeat=2):
@@ -71,7 +69,7 @@ def _factor(add: Mapping[str, Value], operand: str) -> int:
 
 
 def _results(add: Mapping[str, Value]) -> Numbers:
-    """vp_nn_add of all pairs, [a][b]."""
+    """vp_nn_add of all pairs without its activation, [a][b]."""
     a, b = (_scaled(cast(Mapping[str, int], add[operand])) for operand in ("a", "b"))
     total = _rounded_shift(
         _high_product(a[:, None] + b, cast(int, add["multiplier"])), cast(int, add["shift"])

@@ -192,12 +192,14 @@ void vp_nn_dsp_global_max_pool_row(const vp_nn_global_pool *p, int32_t row,
 
 /** ADD where one linear form gives the results of vp_nn_add for all pairs of operands: the output
  * is offset + (a * 256 * a_factor >> 16) + (b * 256 * b_factor >> 16), shifted right by 21,
- * saturated to int8. */
+ * saturated to int8 and clamped. */
 typedef struct vp_nn_dsp_add {
     int32_t a_factor;
     int32_t b_factor;
     int32_t offset;
     int32_t row_size; /**< Elements of a row of each operand and of the output. */
+    int32_t min;      /**< Fused activation. */
+    int32_t max;
 } vp_nn_dsp_add;
 
 /** The output may be the same row as either operand's. */

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "vp/nn_dsp.h"
+#include "filters.h"
 
 /* r0 a, r1 b, r2 output, r3 words left, r4 and r5 factors, r6 offset, r8 0xFF00FF00. A byte in the
  * upper part of an int16 is that byte times 256; smlaw adds its product with a factor, shifted
@@ -52,4 +52,5 @@ void vp_nn_dsp_add_row(const vp_nn_dsp_add *p, int32_t row, const vp_nn_rows *a,
         add_words(last[0], last[1], last[2], 1, p);
         memcpy(output + most, last[2], (size_t)left);
     }
+    vp_nn_dsp_clamp(output, p->row_size, p->min, p->max);
 }
