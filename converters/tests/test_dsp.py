@@ -123,7 +123,7 @@ def _separable(folder: Path, label: str) -> Path:
 
 
 def test_separable_blocks(tmp_path: Path, emulated: None, scale: int) -> None:
-    labels = [f"separable_{number}" for number in range(60 * scale)]
+    labels = [f"separable_{number}" for number in range(40 * scale)]
     for start in range(0, len(labels), BATCH):
         batch = [_case(_separable(tmp_path, s), s, 3) for s in labels[start : start + BATCH]]
         assert mismatches(batch, _run) == []

@@ -45,7 +45,11 @@ from vp_converters.lowering.step import (
 )
 
 _RUN_BYTES = 1536
+"""Scratch for the pixels that are worked on at a time, whose channels are then set up once."""
+
 _LARGE_RUN_BYTES = 4096
+"""The same for as few as 8 pixels; beyond it there are 4, and setting up hardly counts."""
+
 _SAME_PARAMETERS = ("max_pool_2d", "global_max_pool")
 
 
@@ -178,7 +182,7 @@ def _conv_2d(step: Step, rows: Mapping[int, Rows]) -> Step:
 
 
 def _run(depth: int) -> int:
-    """Pixels of int16 that are worked on at a time: each channel is set up once for all of them."""
+    """Pixels of int16 that are worked on at a time."""
     size = 2 * depth
     return max(_RUN_BYTES // size // 4 * 4, 8 if 8 * size <= _LARGE_RUN_BYTES else 4)
 
