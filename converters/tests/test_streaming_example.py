@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY
+from exactness import REPOSITORY
 from tflite_builder import ModelBuilder
 from variant_parallelism.preprocess import resize_crop
 from vp_converters import compile_model
