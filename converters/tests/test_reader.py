@@ -112,7 +112,7 @@ def test_an_unsupported_operator_is_named(tmp_path: Path) -> None:
     text = _refused(model.build([source], [output]), tmp_path)
     assert "operator 0 LOGISTIC" in text
     assert "0 't0' [1, 4] int8" in text
-    assert "not supported" in text
+    assert "not a supported operator" in text
 
 
 @pytest.mark.parametrize(
