@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "assembly.h"
 #include "filters.h"
 
 /* r0 a, r1 b, r2 output, r3 words left, r4 and r5 factors, r6 offset, r8 0xFF00FF00. A byte in the
@@ -12,11 +13,11 @@
     "strb " TARGET ", [r2], #1\n"
 
 /* At least one word. */
-__attribute__((naked)) static void add_words(__attribute__((unused)) const int8_t *a,
-                                             __attribute__((unused)) const int8_t *b,
-                                             __attribute__((unused)) int8_t *output,
-                                             __attribute__((unused)) int32_t words,
-                                             __attribute__((unused)) const vp_nn_dsp_add *p)
+VP_NN_DSP_ASSEMBLY static void add_words(VP_NN_DSP_UNUSED const int8_t *a,
+                                         VP_NN_DSP_UNUSED const int8_t *b,
+                                         VP_NN_DSP_UNUSED int8_t *output,
+                                         VP_NN_DSP_UNUSED int32_t words,
+                                         VP_NN_DSP_UNUSED const vp_nn_dsp_add *p)
 {
     __asm__("push {r4-r11, lr}\n"
             "ldr r12, [sp, #36]\n"

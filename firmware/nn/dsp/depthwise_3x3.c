@@ -1,5 +1,7 @@
 #include "filters.h"
 
+#include "assembly.h"
+
 /* What follows the full tiles of a row; the assembly indexes a table with these numbers. */
 enum {
     TAIL_NONE = 0,
@@ -241,15 +243,12 @@ typedef struct planes {
     ".balign 4\n"                                                                                  \
     "90: .word 20b - 90b + 1, 21b - 90b + 1, 22b - 90b + 1, 23b - 90b + 1, 24b - 90b + 1\n"
 
-#define KERNEL __attribute__((naked))
-#define UNUSED __attribute__((unused))
-
-KERNEL static void run_stride_1(UNUSED const planes *p)
+VP_NN_DSP_ASSEMBLY static void run_stride_1(VP_NN_DSP_UNUSED const planes *p)
 {
     __asm__(BEGIN CHANNEL TILES(ROW_1, ROW_OF_6_1, ROW_OF_3_1, ROW_OF_2_1) END);
 }
 
-KERNEL static void run_stride_2(UNUSED const planes *p)
+VP_NN_DSP_ASSEMBLY static void run_stride_2(VP_NN_DSP_UNUSED const planes *p)
 {
     __asm__(BEGIN CHANNEL TILES(ROW_2, ROW_OF_6_2, ROW_OF_3_2, ROW_OF_2_2) END);
 }

@@ -1,5 +1,6 @@
 #include "filters.h"
 
+#include "assembly.h"
 #include "matmul.h"
 #include "matmul_shallow.h"
 
@@ -31,10 +32,10 @@ void vp_nn_dsp_spread(const int8_t *source, int32_t words, int32_t pixels, int32
 }
 
 /* r0 and r12 pixels 0 and 2, r1 step, r2 words, r3 tile. */
-__attribute__((naked)) void vp_nn_dsp_spread_4(__attribute__((unused)) const int8_t *source,
-                                               __attribute__((unused)) int32_t step,
-                                               __attribute__((unused)) int32_t words,
-                                               __attribute__((unused)) int32_t *tile)
+VP_NN_DSP_ASSEMBLY void vp_nn_dsp_spread_4(VP_NN_DSP_UNUSED const int8_t *source,
+                                           VP_NN_DSP_UNUSED int32_t step,
+                                           VP_NN_DSP_UNUSED int32_t words,
+                                           VP_NN_DSP_UNUSED int32_t *tile)
 {
     __asm__("push {r4-r11, lr}\n"
             "add r12, r0, r1, lsl #1\n"

@@ -1,5 +1,7 @@
 #include "matmul.h"
 
+#include "assembly.h"
+
 /*
  * In the loop over K all 14 registers are in use: r1 tile, r2 weights, r3 rounds left, sums from r4
  * on (as many as there are pixels), activations behind them, weights in the others. Everything else
@@ -251,40 +253,37 @@
     ".word 10b - 90b + 1, 40b - 90b + 1\n"                                                         \
     ".word 50b - 90b + 1, 51b - 90b + 1, 52b - 90b + 1\n"
 
-#define KERNEL __attribute__((naked))
-#define UNUSED __attribute__((unused))
-
-KERNEL void vp_nn_dsp_matmul_4(UNUSED const vp_nn_dsp_matmul *p)
+VP_NN_DSP_ASSEMBLY void vp_nn_dsp_matmul_4(VP_NN_DSP_UNUSED const vp_nn_dsp_matmul *p)
 {
     __asm__(BEGIN CHANNEL(NEXT_END) TILES LOOP(FOUR_4, EIGHT_4, COUNTED)
                 STORES(ALL_4, INT16_4, INT8_4, NEXT_TILE) END);
 }
 
-KERNEL void vp_nn_dsp_matmul_6(UNUSED const vp_nn_dsp_matmul *p)
+VP_NN_DSP_ASSEMBLY void vp_nn_dsp_matmul_6(VP_NN_DSP_UNUSED const vp_nn_dsp_matmul *p)
 {
     __asm__(BEGIN CHANNEL("") TILE_6 LOOP(FOUR_6, FOUR_6 FOUR_6, COUNTED)
                 STORES(ALL_6, INT16_6, INT8_6, NEXT_CHANNEL) END);
 }
 
-KERNEL void vp_nn_dsp_matmul_5(UNUSED const vp_nn_dsp_matmul *p)
+VP_NN_DSP_ASSEMBLY void vp_nn_dsp_matmul_5(VP_NN_DSP_UNUSED const vp_nn_dsp_matmul *p)
 {
     __asm__(BEGIN CHANNEL("") TILE_5 LOOP(FOUR_5, FOUR_5 FOUR_5, MEASURED)
                 STORES(ALL_5, INT16_5, INT8_5, NEXT_CHANNEL) END);
 }
 
-KERNEL void vp_nn_dsp_matmul_3(UNUSED const vp_nn_dsp_matmul *p)
+VP_NN_DSP_ASSEMBLY void vp_nn_dsp_matmul_3(VP_NN_DSP_UNUSED const vp_nn_dsp_matmul *p)
 {
     __asm__(BEGIN CHANNEL("") TILE LOOP(FOUR_3, FOUR_3 FOUR_3, COUNTED)
                 STORES(ALL_3, INT16_3, INT8_3, NEXT_CHANNEL) END);
 }
 
-KERNEL void vp_nn_dsp_matmul_2(UNUSED const vp_nn_dsp_matmul *p)
+VP_NN_DSP_ASSEMBLY void vp_nn_dsp_matmul_2(VP_NN_DSP_UNUSED const vp_nn_dsp_matmul *p)
 {
     __asm__(BEGIN CHANNEL("") TILE LOOP(FOUR_2, EIGHT_2, COUNTED)
                 STORES(ALL_2, INT16_2, INT8_2, NEXT_CHANNEL) END);
 }
 
-KERNEL void vp_nn_dsp_matmul_1(UNUSED const vp_nn_dsp_matmul *p)
+VP_NN_DSP_ASSEMBLY void vp_nn_dsp_matmul_1(VP_NN_DSP_UNUSED const vp_nn_dsp_matmul *p)
 {
     __asm__(BEGIN CHANNEL("") TILE LOOP(FOUR_1, EIGHT_1, COUNTED)
                 STORES(ALL_1, INT16_1, INT8_1, NEXT_CHANNEL) END);

@@ -1,5 +1,7 @@
 #include "matmul_shallow.h"
 
+#include "assembly.h"
+
 /*
  * The weights of a channel stay in registers for all tiles of a row: r0, r2, r3 and r12. r1 tile,
  * r4 .. r7 sums, r8 .. r11 activations, lr output or, for a depth of 16, two weights as int16. On
@@ -100,15 +102,12 @@
     "add sp, sp, #64\n"                                                                            \
     "pop {r4-r11, pc}\n"
 
-#define KERNEL __attribute__((naked))
-#define UNUSED __attribute__((unused))
-
-KERNEL void vp_nn_dsp_matmul_4_depth_8(UNUSED const vp_nn_dsp_matmul *p)
+VP_NN_DSP_ASSEMBLY void vp_nn_dsp_matmul_4_depth_8(VP_NN_DSP_UNUSED const vp_nn_dsp_matmul *p)
 {
     __asm__(BEGIN CHANNEL WEIGHTS_8 TILES(DEPTH_8, "", "") END);
 }
 
-KERNEL void vp_nn_dsp_matmul_4_depth_16(UNUSED const vp_nn_dsp_matmul *p)
+VP_NN_DSP_ASSEMBLY void vp_nn_dsp_matmul_4_depth_16(VP_NN_DSP_UNUSED const vp_nn_dsp_matmul *p)
 {
     __asm__(BEGIN CHANNEL WEIGHTS_16 TILES(DEPTH_16, "ldr lr, [sp, #56]\n", "str lr, [sp, #56]\n")
                 END);

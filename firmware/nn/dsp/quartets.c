@@ -1,5 +1,7 @@
 #include "quartets.h"
 
+#include "assembly.h"
+
 /* One run of the assembly, which loads the fields in this order. */
 typedef struct quartets {
     const int16_t *tile;
@@ -50,7 +52,7 @@ typedef struct quartets {
     "strhne " SUM ", [r1]\n"                                                                       \
     "add r1, r1, r12\n"
 
-__attribute__((naked)) static void run_quartets(__attribute__((unused)) const quartets *p)
+VP_NN_DSP_ASSEMBLY static void run_quartets(VP_NN_DSP_UNUSED const quartets *p)
 {
     __asm__("push {r4-r11, lr}\n"
             "sub sp, sp, #32\n"
