@@ -13,19 +13,14 @@ import pytest
 # pytest's importlib mode leaves test folders off sys.path; the bench is shared by all files here.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hil_bench import Bench, roomy
+from hil_bench import BOARD, DIGITS, LARGE, ROOT, Bench, roomy
 from variant_parallelism.emulators import EMULATORS
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import build_images
 from variant_parallelism.manifest import load_manifest, save_manifest
 from variant_parallelism.training.datasets import Dataset, load_dataset
 
-ROOT = Path(__file__).resolve().parent.parent
-DIGITS = ROOT / "models" / "digits"
-BOARD = "mps2-an386"
 TEST_LIMIT_S = 150.0
-# 27,648 bytes, as much as 96 x 96 pixels in colour: 54 chunks.
-LARGE = (144, 192)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -26,7 +26,11 @@ from variant_parallelism.manifest import Manifest
 from variant_parallelism.reference import FamilyReference
 from variant_parallelism.wire import Body, Deframer, Header, Hello, WireError, decode
 
+ROOT = Path(__file__).resolve().parent.parent
+DIGITS = ROOT / "models" / "digits"
 BOARD = "mps2-an386"
+# 27,648 bytes, as much as 96 x 96 pixels in colour: 54 chunks.
+LARGE = (144, 192)
 KEY = bytes(range(32))
 HELLO_MS = 200
 PATIENCE_S = 40.0

@@ -7,8 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from conftest import LARGE
-from hil_bench import KEY, Bench, noise
+from hil_bench import KEY, LARGE, Bench, noise
 from variant_parallelism.aggregate import combine_vp, probabilities, scatter
 from variant_parallelism.training.datasets import Dataset
 from variant_parallelism.wire import CHUNK_SIZE, ResetCause

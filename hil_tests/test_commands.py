@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conftest import DIGITS, ROOT
-from hil_bench import Bench
+from hil_bench import DIGITS, ROOT, Bench
 from variant_parallelism.fleet import load_fleet
 from variant_parallelism.training.datasets import Dataset
 

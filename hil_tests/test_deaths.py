@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from conftest import LARGE
-from hil_bench import PATIENCE_S, Bench, code_address, noise
+from hil_bench import LARGE, PATIENCE_S, Bench, code_address, noise
 from variant_parallelism.training.datasets import Dataset
 from variant_parallelism.wire import ResetCause
 

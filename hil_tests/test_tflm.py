@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from conftest import BOARD, DIGITS, ROOT
-from hil_bench import Bench
+from hil_bench import BOARD, DIGITS, ROOT, Bench
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import Image, build_images, load_board
 from variant_parallelism.firmware.tflm_bench import bench_tflm
