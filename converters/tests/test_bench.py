@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import vp_converters.bench
-from exactness import REPOSITORY
+from exactness import REPOSITORY, SHARED_MODELS
 from random_graphs import single_op
 from variant_parallelism.cli import app, main
 from variant_parallelism.errors import VpError
@@ -28,6 +28,7 @@ from vp_converters.target import BOARDS, MPS2_AN386
 from vp_converters.target.program import compile_sources, link_alone, write_files
 
 DIGITS = REPOSITORY / "models" / "digits" / "d8.tflite"
+EXHAUSTIVE = os.environ.get("VP_EXHAUSTIVE") == "1"
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -204,9 +205,9 @@ def test_inputs_are_random_and_extreme() -> None:
     assert not np.array_equal(values[0], values[1])
 
 
-@pytest.mark.skipif(os.environ.get("VP_EXHAUSTIVE") != "1", reason="VP_EXHAUSTIVE=1 runs it")
 @pytest.mark.parametrize("board", BOARDS)
-@pytest.mark.parametrize("name", ["v_32", "v1_96", "resnet8", "v3_160"])
+@pytest.mark.parametrize("name", SHARED_MODELS if EXHAUSTIVE else ["v_32"])
 def test_shared_models(name: str, board: str, models_dir: Path, emulated: None) -> None:
-    result = bench_model(models_dir / f"{name}.tflite", board, inputs=100)
+    inputs = 100 if EXHAUSTIVE else 3
+    result = bench_model(models_dir / f"{name}.tflite", board, inputs=inputs)
     assert (result.mismatches, result.difference) == (0, None)
