@@ -1,23 +1,43 @@
 # The board's code, and one executable per variant.
 set(board_dir "${CMAKE_CURRENT_SOURCE_DIR}/boards/${VP_BOARD}")
-set(core_dir "${CMAKE_CURRENT_SOURCE_DIR}/boards/common/${VP_BOARD_CORE_FAMILY}")
+separate_arguments(part_dirs UNIX_COMMAND "${VP_BOARD_PARTS}")
+list(TRANSFORM part_dirs PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/boards/common/")
+set(core_dir "${CMAKE_CURRENT_SOURCE_DIR}/boards/common/cortex_m")
 
-file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/memory.ld"
+if(DEFINED VP_BOARD_VECTORS_ORIGIN)
+  set(vectors_region
+    "VECTORS (rx) : ORIGIN = ${VP_BOARD_VECTORS_ORIGIN}, LENGTH = ${VP_BOARD_VECTORS_SIZE}")
+  set(vectors_alias "")
+else()
+  set(vectors_region "")
+  set(vectors_alias "REGION_ALIAS(\"VECTORS\", FLASH)")
+endif()
+file(CONFIGURE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/memory.ld" CONTENT
 "MEMORY
 {
+    ${vectors_region}
     FLASH (rx) : ORIGIN = ${VP_BOARD_FLASH_ORIGIN}, LENGTH = ${VP_BOARD_FLASH_SIZE}
     RAM (rwx) : ORIGIN = ${VP_BOARD_RAM_ORIGIN}, LENGTH = ${VP_BOARD_RAM_SIZE}
 }
+${vectors_alias}
 vp_stack_size = ${VP_BOARD_STACK_SIZE};
 ")
 
-file(GLOB board_sources CONFIGURE_DEPENDS "${board_dir}/*.c" "${core_dir}/*.c")
+set(board_sources "")
+foreach(dir IN LISTS part_dirs ITEMS "${board_dir}")
+  file(GLOB sources CONFIGURE_DEPENDS "${dir}/*.c" "${dir}/*.S")
+  list(APPEND board_sources ${sources})
+endforeach()
 add_library(vp_board OBJECT ${board_sources})
-target_include_directories(vp_board PUBLIC "${board_dir}" "${core_dir}")
-target_compile_definitions(vp_board PUBLIC
-  "VP_BOARD_NAME=\"${VP_BOARD_NAME}\"" VP_BOARD_CLOCK_HZ=${VP_BOARD_CLOCK_HZ}u
-  VP_BOARD_WATCHDOG_MS=${VP_BOARD_WATCHDOG_MS}u
-  VP_BOARD_PROVISION_ADDRESS=${VP_BOARD_PROVISION_ADDRESS}u)
+target_include_directories(vp_board PUBLIC "${board_dir}" ${part_dirs})
+# Every number of board.toml that the board's code may want.
+foreach(key CLOCK_HZ WATCHDOG_MS PROVISION_ADDRESS JOURNAL_ADDRESS JOURNAL_PAGE_SIZE SERIAL_BAUD
+            FLASH_ORIGIN FLASH_SIZE RAM_ORIGIN RAM_SIZE)
+  if(DEFINED VP_BOARD_${key})
+    target_compile_definitions(vp_board PUBLIC VP_BOARD_${key}=${VP_BOARD_${key}}u)
+  endif()
+endforeach()
+target_compile_definitions(vp_board PUBLIC "VP_BOARD_NAME=\"${VP_BOARD_NAME}\"")
 target_link_libraries(vp_board PUBLIC vp_node)
 
 file(GLOB variant_files CONFIGURE_DEPENDS "${VP_VARIANTS_DIR}/*/variant.c")

@@ -58,7 +58,34 @@ def _path(text: str) -> str:
     return text
 
 
+def _ip_address(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no IPv4 address") from None
+
+
+def _group(text: str) -> str:
+    host, _ = parse_endpoint(_endpoint(text))
+    if not ipaddress.IPv4Address(_ip_address(host)).is_multicast:
+        raise ValueError(
+            f"{host} is no multicast address: take one of 239.0.0.0 to 239.255.255.255"
+        )
+    return text
+
+
+def _mac(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", text):
+        raise ValueError(f"{text!r} is no MAC address such as 02:00:00:00:00:07")
+    if int(text[:2], 16) & 1 or not int(text.replace(":", ""), 16):
+        raise ValueError(f"{text!r} is not the address of a single station")
+    return text.lower()
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+IpAddress = Annotated[str, AfterValidator(_ip_address)]
+Group = Annotated[str, AfterValidator(_group)]
+Mac = Annotated[str, AfterValidator(_mac)]
 PathText = Annotated[str, AfterValidator(_path)]
 
 
@@ -77,11 +104,27 @@ class GatewayTable(_Table):
     http: Endpoint = "127.0.0.1:8470"
 
 
+class NetworkTable(_Table):
+    """`[network]`: what vp-flash writes into nodes that are reached by UDP.
+
+    `gateway` is this gateway's IPv4 address as the nodes see it; `router` is their next hop to it
+    where it is not on their subnet. `multicast` is the group (address:port) that they listen to, so
+    that one datagram brings an input to all of them.
+    """
+
+    gateway: IpAddress
+    netmask: IpAddress = "255.255.255.0"
+    router: IpAddress | None = None
+    multicast: Group | None = None
+
+
 class NodeTable(_Table):
     """`[[nodes]]`: one board, its variant and the way to reach it.
 
     Exactly one of `serial` (a device or a pyserial URL), `udp` (host:port) and `emulated`
-    ("serial" or "udp": `vp demo` and `vp emulate` choose the ports).
+    ("serial" or "udp": `vp demo` and `vp emulate` choose the ports). `probe` is the unique id, or
+    its beginning, of the debug probe that vp-flash reaches the board by; `mac` replaces the
+    address that vp-flash makes up.
     """
 
     id: Annotated[int, Field(ge=0, le=65534)]
@@ -91,6 +134,8 @@ class NodeTable(_Table):
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115200
     udp: Endpoint | None = None
     emulated: Literal["serial", "udp"] | None = None
+    probe: Annotated[str, Field(min_length=1)] | None = None
+    mac: Mac | None = None
 
     @field_validator("serial")
     @classmethod
@@ -154,6 +199,7 @@ class FleetTable(_Table):
     aggregation: Literal["vp", "vip"] | None = None
     key_file: PathText | None = None
     gateway: GatewayTable = GatewayTable()
+    network: NetworkTable | None = None
     nodes: Annotated[list[NodeTable], Field(min_length=1)]
 
 

@@ -94,6 +94,16 @@ typedef struct vp_hello {
     uint8_t board[VP_WIRE_BOARD_SIZE];
 } vp_hello;
 
+/** What the processor held when it faulted. Armv6-M has neither status nor address: 0 there. */
+typedef struct vp_fault {
+    uint32_t pc;           /**< Instruction that faulted, or the next one. */
+    uint32_t lr;
+    uint32_t psr;
+    uint32_t status;       /**< CFSR. */
+    uint32_t hard_status;  /**< HFSR. */
+    uint32_t address;      /**< BFAR or MMFAR, whichever is valid; else 0. */
+} vp_fault;
+
 typedef struct vp_input {
     uint16_t request;
     uint8_t k;
