@@ -44,7 +44,9 @@ def command(
     check_replaceable(out, loaded)
     images = build_images(loaded, console)
     folder = workdir or work_folder(loaded.table.name)
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Also where a shell starts it in the background, which ignores SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     key = loaded.key or _kept_key(folder / "fleet.key")
     try:
         with (
