@@ -17,8 +17,6 @@
 _Static_assert((uint64_t)VP_BOARD_WATCHDOG_MS * (VP_BOARD_CLOCK_HZ / 1000u) <= 0xFFFFFFFFu,
                "the watchdog's period does not fit its 32 bits");
 
-void vp_board_watchdog_barked(void);
-
 static void start_watchdog(uint32_t cycles)
 {
     WATCHDOG_LOCK = WATCHDOG_UNLOCK_KEY;
@@ -45,10 +43,15 @@ void vp_board_feed_watchdog(void)
 
 void vp_board_init(void)
 {
-    vp_core_read_reset_record();
     vp_core_start_clock();
     vp_mps2_uart_start();
     start_watchdog(WATCHDOG_CYCLES);
+}
+
+/* QEMU's reset register does not tell a watchdog's reset from another. */
+uint8_t vp_board_hardware_reset_cause(void)
+{
+    return VP_RESET_UNKNOWN;
 }
 
 const uint8_t *vp_board_provision_block(void)

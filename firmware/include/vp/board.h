@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vp/wire.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -45,8 +47,18 @@ void vp_board_ethernet_write(const uint8_t *frame, size_t size);
 /** The VP_PROVISION_SIZE bytes at board.toml's provision_address. */
 const uint8_t *vp_board_provision_block(void);
 
-/** Why the board started: enum vp_reset_cause. */
+/** Why the chip started, by its own reset register, which this clears: enum vp_reset_cause, and
+ *  VP_RESET_UNKNOWN where there is no such register. A reset that the software asked for is
+ *  VP_RESET_EXTERNAL. Where several flags stand, power wins over watchdog, and that over external.
+ *  Called once, before vp_board_init, on the clock that the chip starts with. */
+uint8_t vp_board_hardware_reset_cause(void);
+
+/** Why the board started: enum vp_reset_cause. What vp_board_hardware_reset_cause said, refined by
+ *  what the last run left in RAM. */
 uint8_t vp_board_reset_cause(void);
+
+/** What the processor held at the fault that ended the last run; NULL if something else ended it. */
+const vp_fault *vp_board_fault(void);
 
 /** A boot counter that is at least `least` and above every one that this function returned before,
  *  also before a reset, but not before a loss of power. @return 24 bits. */

@@ -29,10 +29,10 @@ void vp_core_enable_interrupt(unsigned number);
  *  interrupts off, so that none slips in between the question and the sleep. */
 void vp_core_sleep(int (*waiting)(void));
 
-/** Reads the record that the last run left in RAM; once, before anything else of this file. */
-void vp_core_read_reset_record(void);
-
 /** Leaves a cause for the next start: enum vp_reset_cause. */
 void vp_core_record_cause(uint32_t cause);
+
+/** NMI. A board whose watchdog warns before it bites defines it; elsewhere an NMI is a fault. */
+void vp_board_watchdog_barked(void);
 
 #endif

@@ -28,15 +28,30 @@ void vp_core_record_cause(uint32_t cause)
     record.crc = crc_of_record();
 }
 
+static uint8_t combined_cause(int valid)
+{
+    const uint8_t hardware = vp_board_hardware_reset_cause();
+    if (valid && hardware != VP_RESET_POWER &&
+        (record.cause == VP_RESET_WATCHDOG || record.cause == VP_RESET_FAULT)) {
+        return (uint8_t)record.cause;
+    }
+    if (hardware != VP_RESET_UNKNOWN) {
+        return hardware;
+    }
+    return valid ? VP_RESET_EXTERNAL : VP_RESET_POWER;
+}
+
+/* Called by start-up. */
+void vp_core_read_reset_record(void);
+
 void vp_core_read_reset_record(void)
 {
-    if (record.magic == MAGIC && record.crc == crc_of_record()) {
-        reset_cause = (uint8_t)(record.cause <= VP_RESET_FAULT ? record.cause : VP_RESET_UNKNOWN);
-    } else {
+    const int valid = record.magic == MAGIC && record.crc == crc_of_record();
+    reset_cause = combined_cause(valid);
+    if (!valid) {
         record.magic = MAGIC;
         record.boot = 0;
         record.gateway_boot = 0;
-        reset_cause = VP_RESET_POWER;
     }
     /* Whoever resets the board without a word does so from outside. */
     vp_core_record_cause(VP_RESET_EXTERNAL);

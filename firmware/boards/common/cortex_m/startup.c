@@ -19,7 +19,7 @@ extern void (*const vp_constructors_end[])(void);
 
 int main(void);
 void vp_core_tick(void);
-void vp_board_watchdog_barked(void);
+void vp_core_read_reset_record(void);
 void vp_core_reset(void);
 void vp_core_fault(void);
 
@@ -28,6 +28,7 @@ __attribute__((noreturn, used)) static void run(void)
 {
     memcpy(vp_data_start, vp_data_load, (size_t)(vp_data_end - vp_data_start));
     memset(vp_bss_start, 0, (size_t)(vp_bss_end - vp_bss_start));
+    vp_core_read_reset_record();
     for (void (*const *constructor)(void) = vp_constructors_start;
          constructor != vp_constructors_end; constructor++) {
         (*constructor)();
@@ -66,6 +67,8 @@ void vp_core_unexpected(void)
 {
     record_fault();
 }
+
+__attribute__((weak, alias("vp_core_unexpected"))) void vp_board_watchdog_barked(void);
 
 typedef struct core_vectors {
     uint32_t *stack;
