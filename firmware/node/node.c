@@ -125,6 +125,7 @@ void vp_node_receive(vp_node *node, enum vp_node_link link, const uint8_t *messa
     }
     if (header.type == VP_DISCOVER && payload_size == 0) {
         vp_node_send_hello(node, link);
+        vp_node_send_fault(node, link);
         return;
     }
     vp_input chunk;
@@ -144,8 +145,13 @@ static void check_heartbeat(vp_node *node)
     }
     node->hello_us = now + (uint64_t)node->config.identity->hello_ms * 1000u;
     for (unsigned link = 0; link < VP_NODE_LINKS; link++) {
-        if (((unsigned)node->config.links >> link & 1u) != 0u) {
+        const uint8_t bit = (uint8_t)(1u << link);
+        if ((node->config.links & bit) != 0) {
             vp_node_send_hello(node, (enum vp_node_link)link);
+            if ((node->greeted & bit) == 0) {
+                vp_node_send_fault(node, (enum vp_node_link)link);
+            }
+            node->greeted |= bit;
         }
     }
 }

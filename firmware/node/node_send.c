@@ -26,6 +26,14 @@ static void send_payload(vp_node *node, enum vp_node_link link, uint8_t type,
     }
 }
 
+static int is_in_group(const vp_node *node)
+{
+    static const uint8_t none[4];
+    const vp_node_config *config = &node->config;
+    return (config->links & 1u << VP_NODE_UDP) != 0u &&
+           memcmp(config->identity->group, none, sizeof(none)) != 0;
+}
+
 void vp_node_send_hello(vp_node *node, enum vp_node_link link)
 {
     const vp_model *model = node->config.variant->model;
@@ -41,6 +49,7 @@ void vp_node_send_hello(vp_node *node, enum vp_node_link link)
         .uptime_ms = (uint32_t)((vp_node_now(node) - node->start_us) / 1000u),
         .damaged = node->damaged,
         .rejected = node->rejected,
+        .flags = is_in_group(node) ? VP_HELLO_MULTICAST : 0,
     };
     memcpy(hello.model_hash, model->hash, VP_WIRE_HASH_SIZE);
     memcpy(hello.firmware, node->config.firmware, sizeof(hello.firmware));
@@ -49,6 +58,18 @@ void vp_node_send_hello(vp_node *node, enum vp_node_link link)
     const int size = vp_hello_pack(&hello, payload, sizeof(payload));
     if (size > 0) {
         send_payload(node, link, VP_HELLO, payload, (size_t)size);
+    }
+}
+
+void vp_node_send_fault(vp_node *node, enum vp_node_link link)
+{
+    uint8_t payload[VP_NODE_MAX_PAYLOAD];
+    if (node->config.fault == NULL) {
+        return;
+    }
+    const int size = vp_fault_pack(node->config.fault, payload, sizeof(payload));
+    if (size > 0) {
+        send_payload(node, link, VP_FAULT, payload, (size_t)size);
     }
 }
 

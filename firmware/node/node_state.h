@@ -17,6 +17,7 @@ uint64_t vp_node_now(const vp_node *node);
 
 /* node_send.c */
 void vp_node_send_hello(vp_node *node, enum vp_node_link link);
+void vp_node_send_fault(vp_node *node, enum vp_node_link link);
 void vp_node_send_sack(vp_node *node, enum vp_node_link link, uint16_t request, uint32_t chunks);
 void vp_node_send_sack_of_input(vp_node *node);
 void vp_node_answer_prediction(vp_node *node, enum vp_node_link link,

@@ -49,6 +49,58 @@ static void test_discover(void)
     expect_nothing(&b);
 }
 
+/* A fault is told once on each link, after the first HELLO, and after each HELLO that was asked for. */
+static void test_fault(void)
+{
+    bench b;
+    uint8_t message[VP_WIRE_MAX_MESSAGE];
+    const vp_fault fault = {0x08012345, 0xfffffff9, 0x81000003, 0x8200, 0x40000000, 0xe0001004};
+    const uint64_t first = (uint64_t)BOOT << VP_WIRE_SEQUENCE_BITS;
+    bench_start(&b, 1);
+    b.config.reset_cause = VP_RESET_FAULT;
+    b.config.fault = &fault;
+    CHECK(vp_node_init(&b.node, &b.config) == VP_NODE_OK);
+    (void)vp_node_poll(&b.node);
+    (void)bench_deliver(&b, VP_NODE_UDP, VP_DISCOVER, NODE, NULL, 0, message);
+    bench_wait_ms(&b, 1000);
+    CHECK(b.sent_count == 8);
+    for (unsigned i = 0; i < 8u; i++) {
+        static const uint8_t types[8] = {VP_HELLO, VP_FAULT, VP_HELLO, VP_FAULT,
+                                         VP_HELLO, VP_FAULT, VP_HELLO, VP_HELLO};
+        const sent_message sent = take(&b);
+        vp_fault told;
+        CHECK(sent.header.type == types[i] && sent.header.counter == first + i);
+        CHECK(sent.link == (i < 2u || i == 6u ? VP_NODE_SERIAL : VP_NODE_UDP));
+        if (types[i] == VP_FAULT) {
+            CHECK(vp_fault_unpack(sent.payload, sent.size, &told) == VP_WIRE_OK);
+            CHECK(memcmp(&told, &fault, sizeof(told)) == 0);
+        }
+    }
+}
+
+/* @return the flags of the HELLO that answers a DISCOVER. */
+static uint8_t hello_flags(bench *b)
+{
+    uint8_t message[VP_WIRE_MAX_MESSAGE];
+    vp_hello hello = {.flags = 255};
+    (void)bench_deliver(b, VP_NODE_SERIAL, VP_DISCOVER, NODE, NULL, 0, message);
+    const sent_message sent = take(b);
+    CHECK(vp_hello_unpack(sent.payload, sent.size, &hello) == VP_WIRE_OK);
+    return hello.flags;
+}
+
+static void test_says_that_it_is_in_a_group(void)
+{
+    bench b;
+    bench_start(&b, 1);
+    CHECK(hello_flags(&b) == 0u);
+    memcpy(b.identity.group, (const uint8_t[4]){239, 77, 80, 1}, 4);
+    b.identity.group_port = 47801;
+    CHECK(hello_flags(&b) == VP_HELLO_MULTICAST);
+    b.node.config.links = 1u << VP_NODE_SERIAL;
+    CHECK(hello_flags(&b) == 0u);
+}
+
 static void test_answer(void)
 {
     for (int authenticated = 0; authenticated < 2; authenticated++) {
@@ -246,6 +298,8 @@ int main(void)
 {
     test_hello_at_boot_and_as_heartbeat();
     test_discover();
+    test_fault();
+    test_says_that_it_is_in_a_group();
     test_answer();
     test_one_step_a_poll();
     test_chunks_in_any_order();

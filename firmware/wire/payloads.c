@@ -3,18 +3,20 @@
 #include "bytes.h"
 #include "vp/wire.h"
 
-#define HELLO_SIZE 47u
+#define HELLO_SIZE 48u
 #define INPUT_HEAD 11u
 #define SACK_HEAD 4u
 #define RANGE_SIZE 4u
 #define PREDICTION_HEAD 4u
 #define ERROR_SIZE 3u
+#define FAULT_SIZE 24u
 #define NARROW_CLASSES 256u
 
 static int hello_ok(const vp_hello *hello)
 {
     return hello->classes > 0u && hello->height > 0u && hello->width > 0u &&
-           hello->channels > 0u && hello->reset_cause <= VP_RESET_FAULT;
+           hello->channels > 0u && hello->reset_cause <= VP_RESET_FAULT &&
+           (hello->flags & ~VP_HELLO_MULTICAST) == 0;
 }
 
 int vp_hello_pack(const vp_hello *hello, uint8_t *out, size_t capacity)
@@ -37,6 +39,7 @@ int vp_hello_pack(const vp_hello *hello, uint8_t *out, size_t capacity)
     vp_put16(out + 27, hello->damaged);
     vp_put16(out + 29, hello->rejected);
     memcpy(out + 31, hello->board, VP_WIRE_BOARD_SIZE);
+    out[47] = hello->flags;
     return (int)HELLO_SIZE;
 }
 
@@ -57,6 +60,7 @@ int vp_hello_unpack(const uint8_t *payload, size_t size, vp_hello *hello)
     hello->damaged = vp_get16(payload + 27);
     hello->rejected = vp_get16(payload + 29);
     memcpy(hello->board, payload + 31, VP_WIRE_BOARD_SIZE);
+    hello->flags = payload[47];
     return hello_ok(hello) ? VP_WIRE_OK : VP_WIRE_VALUE;
 }
 
@@ -244,4 +248,32 @@ int vp_error_unpack(const uint8_t *payload, size_t size, vp_error *error)
     error->request = vp_get16(payload);
     error->code = payload[2];
     return error_ok(error) ? VP_WIRE_OK : VP_WIRE_VALUE;
+}
+
+int vp_fault_pack(const vp_fault *fault, uint8_t *out, size_t capacity)
+{
+    if (capacity < FAULT_SIZE) {
+        return VP_WIRE_SPACE;
+    }
+    vp_put32(out, fault->pc);
+    vp_put32(out + 4, fault->lr);
+    vp_put32(out + 8, fault->psr);
+    vp_put32(out + 12, fault->status);
+    vp_put32(out + 16, fault->hard_status);
+    vp_put32(out + 20, fault->address);
+    return (int)FAULT_SIZE;
+}
+
+int vp_fault_unpack(const uint8_t *payload, size_t size, vp_fault *fault)
+{
+    if (size != FAULT_SIZE) {
+        return VP_WIRE_SHORT;
+    }
+    fault->pc = vp_get32(payload);
+    fault->lr = vp_get32(payload + 4);
+    fault->psr = vp_get32(payload + 8);
+    fault->status = vp_get32(payload + 12);
+    fault->hard_status = vp_get32(payload + 16);
+    fault->address = vp_get32(payload + 20);
+    return VP_WIRE_OK;
 }

@@ -26,10 +26,16 @@ static int network_ok(const vp_provision *p)
             p->gateway_port != 0u);
 }
 
+static int group_ok(const vp_provision *p)
+{
+    return is_zero(p->group, sizeof(p->group)) ||
+           ((p->group[0] & 0xf0u) == 0xe0u && p->group_port != 0u);
+}
+
 static int provision_ok(const vp_provision *p)
 {
     return p->node != VP_WIRE_ALL_NODES && p->boot < BOOT_LIMIT && p->authenticated <= 1u &&
-           p->hello_ms >= HELLO_MS_MIN && p->hello_ms <= HELLO_MS_MAX && network_ok(p);
+           p->hello_ms >= HELLO_MS_MIN && p->hello_ms <= HELLO_MS_MAX && network_ok(p) && group_ok(p);
 }
 
 int vp_provision_unpack(const uint8_t block[VP_PROVISION_SIZE], vp_provision *provision)
@@ -55,6 +61,8 @@ int vp_provision_unpack(const uint8_t block[VP_PROVISION_SIZE], vp_provision *pr
     memcpy(provision->gateway, block + 100, sizeof(provision->gateway));
     provision->gateway_port = vp_get16(block + 104);
     provision->hello_ms = vp_get16(block + 106);
+    memcpy(provision->group, block + 108, sizeof(provision->group));
+    provision->group_port = vp_get16(block + 112);
     return provision_ok(provision) ? VP_WIRE_OK : VP_WIRE_VALUE;
 }
 
@@ -80,6 +88,8 @@ int vp_provision_pack(const vp_provision *provision, uint8_t block[VP_PROVISION_
     memcpy(block + 100, provision->gateway, sizeof(provision->gateway));
     vp_put16(block + 104, provision->gateway_port);
     vp_put16(block + 106, provision->hello_ms);
+    memcpy(block + 108, provision->group, sizeof(provision->group));
+    vp_put16(block + 112, provision->group_port);
     vp_put32(block + CRC_AT, vp_crc32c(0, block, CRC_AT));
     return VP_WIRE_OK;
 }

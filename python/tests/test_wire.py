@@ -38,8 +38,10 @@ def key_of(case: dict[str, Any]) -> bytes | None:
 def body_of(kind: wire.MessageType, fields: dict[str, Any]) -> wire.Body:
     """A vector's fields as the dataclass that they describe."""
     if kind is wire.MessageType.HELLO:
-        given = fields | {"reset_cause": wire.ResetCause(fields["reset_cause"])}
-        return wire.Hello(**given | {"firmware": tuple(fields["firmware"])})
+        given = {name: value for name, value in fields.items() if name != "flags"}
+        given |= {"reset_cause": wire.ResetCause(fields["reset_cause"])}
+        given |= {"firmware": tuple(fields["firmware"]), "multicast": bool(fields["flags"])}
+        return wire.Hello(**given)
     if kind is wire.MessageType.DISCOVER:
         return wire.Discover()
     if kind is wire.MessageType.INPUT:
@@ -52,6 +54,8 @@ def body_of(kind: wire.MessageType, fields: dict[str, Any]) -> wire.Body:
     if kind is wire.MessageType.PREDICTION:
         entries = tuple((index, score) for index, score in fields["entries"])
         return wire.Prediction(fields["request"], fields["time_quarter_ms"] / 4, entries)
+    if kind is wire.MessageType.FAULT:
+        return wire.Fault(**fields)
     return wire.NodeError(fields["request"], wire.ErrorCode(fields["code"]))
 
 
@@ -126,7 +130,7 @@ def test_vector_provision(case: dict[str, Any]) -> None:
     for name in ("node_key", "group_key"):
         fields[name] = bytes.fromhex(fields[name]) if keyed else None
     fields["mac"] = bytes.fromhex(fields["mac"])
-    for name in ("address", "netmask", "router", "gateway"):
+    for name in ("address", "netmask", "router", "gateway", "group"):
         fields[name] = IPv4Address(fields[name])
     provision = wire.Provision(**fields)
     block = bytes.fromhex(case["block"])
@@ -165,6 +169,7 @@ def bodies(draw: st.DrawFn, classes: int) -> wire.Body:
             draw(u16),
             draw(u16),
             draw(st.text("abcxyz0189-_", max_size=16)),
+            draw(st.booleans()),
         )
     if kind is wire.MessageType.DISCOVER:
         return wire.Discover()
@@ -181,6 +186,8 @@ def bodies(draw: st.DrawFn, classes: int) -> wire.Body:
         )
         entries = sorted(draw(scores).items(), key=lambda item: (-item[1], item[0]))
         return wire.Prediction(draw(u16), draw(u16) / 4, tuple(entries))
+    if kind is wire.MessageType.FAULT:
+        return wire.Fault(*(draw(u32) for _ in range(6)))
     return wire.NodeError(draw(u16), draw(st.sampled_from(list(wire.ErrorCode))))
 
 
@@ -288,6 +295,7 @@ def test_an_answer_of_two_entries_has_at_most_27_bytes_on_a_serial_line() -> Non
         wire.Prediction(0, 0.0, tuple((index, 0) for index in range(17))),
         wire.Input(0, 300, False, 1, 1, 1, 0, b""),
         wire.Input(0, 1, False, 1, 1, 1, 0, bytes(513)),
+        wire.Fault(2**32, 0, 0, 0, 0, 0),
     ],
     ids=lambda body: type(body).__name__,
 )

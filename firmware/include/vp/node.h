@@ -89,6 +89,8 @@ typedef struct vp_node_config {
     size_t chunk_map_size;         /**< Bytes, at least VP_NODE_CHUNK_MAP_SIZE(input_capacity). */
     uint8_t links;                 /**< Bit 1 << link: HELLO goes out there at boot and as heartbeat. */
     uint8_t reset_cause;           /**< enum vp_reset_cause. */
+    const vp_fault *fault;         /**< The fault that reset the board, to be reported; NULL: none.
+                                        Outlives the node. */
     uint8_t firmware[3];           /**< Version: major, minor, patch. */
     uint32_t boot;                 /**< Boot counter of this boot, 24 bits, above the last one. */
     uint32_t gateway_boot;         /**< What keep_gateway_boot kept last, 24 bits; 0: nothing. */
@@ -148,6 +150,7 @@ typedef struct vp_node {
     vp_replay replay;
     uint64_t start_us;
     uint64_t hello_us;             /**< When the next heartbeat is due. */
+    uint8_t greeted;               /**< Bit 1 << link: the first HELLO went out there. */
 } vp_node;
 
 /** Checks the configuration and starts; the first vp_node_poll says HELLO.

@@ -33,6 +33,8 @@ typedef struct vp_provision {
     uint16_t port;            /**< UDP port the node listens on. */
     uint16_t gateway_port;
     uint16_t hello_ms;        /**< Heartbeat period, 100 .. 60000 ms. */
+    uint8_t group[4];         /**< Multicast group, 224.0.0.0 to 239.255.255.255; 0.0.0.0: none. */
+    uint16_t group_port;      /**< UDP port of what comes to the group. */
 } vp_provision;
 
 /** Reads and checks a block. @return VP_WIRE_OK, VP_WIRE_DAMAGED (magic or CRC) or VP_WIRE_VALUE. */

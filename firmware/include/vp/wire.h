@@ -48,7 +48,8 @@ enum vp_wire_type {
     VP_INPUT = 3,      /**< Gateway: one chunk of an input. */
     VP_SACK = 4,       /**< Node: which chunks of an input are here. */
     VP_PREDICTION = 5, /**< Node: the top-k of an input. */
-    VP_ERROR = 6       /**< Node: why an input gets no prediction. */
+    VP_ERROR = 6,      /**< Node: why an input gets no prediction. */
+    VP_FAULT = 7       /**< Node: the fault that reset it. */
 };
 
 enum vp_reset_cause {
@@ -57,6 +58,10 @@ enum vp_reset_cause {
     VP_RESET_EXTERNAL = 2,
     VP_RESET_WATCHDOG = 3,
     VP_RESET_FAULT = 4
+};
+
+enum vp_hello_flag {
+    VP_HELLO_MULTICAST = 1 /**< Listens to the group of its provisioning block. */
 };
 
 enum vp_input_flag {
@@ -92,6 +97,7 @@ typedef struct vp_hello {
     uint16_t damaged;      /**< Messages and frames dropped since boot; stops at 65535. */
     uint16_t rejected;     /**< Forged, replayed or foreign ones; stops at 65535. */
     uint8_t board[VP_WIRE_BOARD_SIZE];
+    uint8_t flags;         /**< enum vp_hello_flag. */
 } vp_hello;
 
 /** What the processor held when it faulted. Armv6-M has neither status nor address: 0 there. */
@@ -216,6 +222,8 @@ int vp_prediction_unpack(const uint8_t *payload, size_t size, uint16_t classes,
                          vp_prediction *prediction);
 int vp_error_pack(const vp_error *error, uint8_t *out, size_t capacity);
 int vp_error_unpack(const uint8_t *payload, size_t size, vp_error *error);
+int vp_fault_pack(const vp_fault *fault, uint8_t *out, size_t capacity);
+int vp_fault_unpack(const uint8_t *payload, size_t size, vp_fault *fault);
 
 #ifdef __cplusplus
 }

@@ -17,6 +17,7 @@ from wire_reference import (
     CHUNK,
     DISCOVER,
     ERROR,
+    FAULT,
     HELLO,
     INPUT,
     PREDICTION,
@@ -81,6 +82,19 @@ def hello(**changes: Any) -> dict[str, Any]:
         "damaged": 258,
         "rejected": 65535,
         "board": "mps2-an386",
+        "flags": 0,
+    }
+    return {**fields, **changes}
+
+
+def fault(**changes: int) -> dict[str, Any]:
+    fields = {
+        "pc": 0x08012345,
+        "lr": 0xFFFFFFF9,
+        "psr": 0x81000003,
+        "status": 0x00008200,
+        "hard_status": 0x40000000,
+        "address": 0xE0001004,
     }
     return {**fields, **changes}
 
@@ -106,6 +120,7 @@ def messages() -> list[dict[str, Any]]:
     return [
         *message("hello", HELLO, hello()),
         *message("hello, long board name", HELLO, hello(board="sixteen-letters!", classes=1000)),
+        *message("hello of a node in a group", HELLO, hello(flags=1)),
         *message("discover all", DISCOVER, {}, node=65535),
         *message("discover first counter", DISCOVER, {}, counter=0),
         *message("discover last counter", DISCOVER, {}, counter=(1 << 40) - 1),
@@ -150,6 +165,8 @@ def messages() -> list[dict[str, Any]]:
             classes=4000,
         ),
         *message("error", ERROR, {"request": 513, "code": 4}),
+        *message("fault", FAULT, fault()),
+        *message("fault of Armv6-M", FAULT, fault(status=0, hard_status=0, address=0)),
     ]
 
 
@@ -181,7 +198,7 @@ def bad_messages() -> list[dict[str, Any]]:
         ("version 2", retype(ERROR, 2, plain), None, "VERSION_BAD"),
         ("version 7", retype(ERROR, 7, plain), None, "VERSION_BAD"),
         ("type 0", retype(0, 1, plain), None, "TYPE_BAD"),
-        ("type 7", retype(7, 1, plain), None, "TYPE_BAD"),
+        ("type 8", retype(8, 1, plain), None, "TYPE_BAD"),
         ("type 15", retype(15, 1, plain), None, "TYPE_BAD"),
         ("last byte missing", plain[:-1], None, "DAMAGED"),
         ("bit 8 of a plain one flipped", flip(plain, 8), None, "DAMAGED"),
@@ -221,6 +238,7 @@ def bad_payloads() -> list[dict[str, Any]]:
         ("hello without columns", HELLO, pack(HELLO, hello(width=0), 10), 10, "VALUE"),
         ("hello without channels", HELLO, pack(HELLO, hello(channels=0), 10), 10, "VALUE"),
         ("hello reset cause", HELLO, pack(HELLO, hello(reset_cause=5), 10), 10, "VALUE"),
+        ("hello flags", HELLO, pack(HELLO, hello(flags=2), 10), 10, "VALUE"),
         ("input short", INPUT, good_input[:-1], 10, "SHORT"),
         ("input long", INPUT, good_input + bytes(513), 10, "SHORT"),
         ("input flags", INPUT, pack(INPUT, chunk(0, b"", flags=2), 10), 10, "VALUE"),
@@ -252,6 +270,8 @@ def bad_payloads() -> list[dict[str, Any]]:
         ("error long", ERROR, b"\1\1\1\1", 10, "SHORT"),
         ("error code 0", ERROR, b"\1\1\0", 10, "VALUE"),
         ("error code 6", ERROR, b"\1\1\6", 10, "VALUE"),
+        ("fault short", FAULT, bytes(23), 10, "SHORT"),
+        ("fault long", FAULT, bytes(25), 10, "SHORT"),
     ]
     return [
         {"name": name, "type": kind, "payload": data.hex(), "classes": classes, "error": error}
@@ -315,6 +335,8 @@ def identity(**changes: Any) -> dict[str, Any]:
         "gateway": "192.168.7.1",
         "gateway_port": 47000,
         "hello_ms": 1000,
+        "group": "0.0.0.0",
+        "group_port": 0,
     }
     return {**fields, **changes}
 
@@ -325,7 +347,13 @@ def provision() -> list[dict[str, Any]]:
         address="0.0.0.0", netmask="0.0.0.0", router="0.0.0.0", gateway="0.0.0.0", gateway_port=0,
         node=65534, boot=(1 << 24) - 1, hello_ms=60000,
     )  # fmt: skip
-    cases = [("network and keys", identity()), ("serial only", serial_only)]
+    cases = [
+        ("network and keys", identity()),
+        ("serial only", serial_only),
+        ("group", identity(group="239.77.80.1", group_port=47801)),
+        ("first group", identity(group="224.0.0.0", group_port=1)),
+        ("last group", identity(group="239.255.255.255", group_port=65535)),
+    ]
     return [{"name": n, "fields": fields, "block": block(fields).hex()} for n, fields in cases]
 
 
@@ -346,6 +374,10 @@ def bad_blocks() -> list[dict[str, Any]]:
         ("address without port", block(identity(port=0)), "VALUE"),
         ("address without gateway port", block(identity(gateway_port=0)), "VALUE"),
         ("address with MAC 0", block(identity(mac="00" * 6)), "VALUE"),
+        ("group below class D", block(identity(group="223.255.255.255", group_port=1)), "VALUE"),
+        ("group above class D", block(identity(group="240.0.0.0", group_port=1)), "VALUE"),
+        ("group of a zero byte", block(identity(group="0.0.0.1", group_port=1)), "VALUE"),
+        ("group without port", block(identity(group="239.77.80.1")), "VALUE"),
         ("multicast MAC", block(identity(mac="010000000007")), "VALUE"),
     ]
     return [{"name": n, "block": data.hex(), "error": error} for n, data, error in cases]

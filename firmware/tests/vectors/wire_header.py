@@ -16,6 +16,7 @@ STRUCTS = {
     4: "vp_sack",
     5: "vp_prediction",
     6: "vp_error",
+    7: "vp_fault",
 }
 
 HEAD = """\
@@ -131,7 +132,7 @@ def provision_initializer(f: dict[str, Any]) -> str:
     for name, value in f.items():
         if name in ("node_key", "group_key", "mac"):
             value = array(bytes.fromhex(value))
-        elif name in ("address", "netmask", "router", "gateway"):
+        elif name in ("address", "netmask", "router", "gateway", "group"):
             value = array(bytes(int(part) for part in value.split(".")))
         out.append(f".{name} = {value}")
     return "{" + ", ".join(out) + "}"

@@ -11,7 +11,7 @@ from typing import Any
 
 VERSION = 1
 CHUNK = 512
-HELLO, DISCOVER, INPUT, SACK, PREDICTION, ERROR = 1, 2, 3, 4, 5, 6
+HELLO, DISCOVER, INPUT, SACK, PREDICTION, ERROR, FAULT = 1, 2, 3, 4, 5, 6, 7
 
 
 def crc32c(data: bytes) -> int:
@@ -62,6 +62,7 @@ def pack(kind: int, fields: dict[str, Any], classes: int) -> bytes:
             + bytes(f["firmware"])
             + struct.pack("<BIHH", f["reset_cause"], f["uptime_ms"], f["damaged"], f["rejected"])
             + str(f["board"]).encode().ljust(16, b"\0")
+            + bytes([f["flags"]])
         )
     if kind == DISCOVER:
         return b""
@@ -76,7 +77,10 @@ def pack(kind: int, fields: dict[str, Any], classes: int) -> bytes:
         entry = "<Bb" if classes <= 256 else "<Hb"
         entries = b"".join(struct.pack(entry, index, score) for index, score in f["entries"])
         return struct.pack("<HH", f["request"], f["time_quarter_ms"]) + entries
-    return struct.pack("<HB", f["request"], f["code"])
+    if kind == ERROR:
+        return struct.pack("<HB", f["request"], f["code"])
+    names = ("pc", "lr", "psr", "status", "hard_status", "address")
+    return struct.pack("<6I", *(f[name] for name in names))
 
 
 def block(fields: dict[str, Any], *, layout: int = 1, magic: bytes = b"VPN1") -> bytes:
@@ -95,6 +99,8 @@ def block(fields: dict[str, Any], *, layout: int = 1, magic: bytes = b"VPN1") ->
         + struct.pack("<H", f["port"])
         + b"".join(ip(f[name]) for name in ("address", "netmask", "router", "gateway"))
         + struct.pack("<HH", f["gateway_port"], f["hello_ms"])
-        + bytes(16)
+        + ip(f["group"])
+        + struct.pack("<H", f["group_port"])
+        + bytes(10)
     )
     return body + struct.pack("<I", crc32c(body))

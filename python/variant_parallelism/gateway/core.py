@@ -32,6 +32,7 @@ from variant_parallelism.gateway.types import (
 from variant_parallelism.wire import (
     Deframer,
     ErrorCode,
+    Fault,
     Hello,
     NodeError,
     Prediction,
@@ -121,6 +122,8 @@ class Core:
         if isinstance(body, Hello):
             self._recover(now, node, header.boot, body)
             self._hello(now, node, header.boot, body)
+            return
+        if isinstance(body, Fault):
             return
         if node.state == "dead" and node.hello is not None and not node.unannounced:
             self._hello(now, node, header.boot, node.hello)

@@ -35,6 +35,7 @@ class MessageType(IntEnum):
     SACK = lib.VP_SACK
     PREDICTION = lib.VP_PREDICTION
     ERROR = lib.VP_ERROR
+    FAULT = lib.VP_FAULT
 
 
 class WireError(ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, TypeAlias
 
@@ -62,6 +62,8 @@ class Hello:
     damaged: int
     rejected: int
     board: str
+    multicast: bool = False
+    """Whether it listens to its multicast group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,25 @@ class NodeError:
     code: ErrorCode
 
 
-Body: TypeAlias = Hello | Discover | Input | Sack | Prediction | NodeError
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What the processor held when it faulted, before the reset that ended it: registers as the
+    Armv7-M Architecture Reference Manual names them.
+
+    `status` is CFSR, `hard_status` HFSR, `address` the one that the fault was about (BFAR or
+    MMFAR), 0 if none is known. Armv6-M has none of the three: 0.
+    """
+
+    type: ClassVar[MessageType] = MessageType.FAULT
+    pc: int
+    lr: int
+    psr: int
+    status: int
+    hard_status: int
+    address: int
+
+
+Body: TypeAlias = Hello | Discover | Input | Sack | Prediction | NodeError | Fault
 
 
 def pack(body: Body, classes: int | None = None) -> bytes:
@@ -134,7 +154,7 @@ def pack(body: Body, classes: int | None = None) -> bytes:
     return bytes(ffi.buffer(out, size))
 
 
-def _to_c(body: Hello | Input | Sack | Prediction | NodeError, classes: int | None) -> Any:
+def _to_c(body: Hello | Input | Sack | Prediction | NodeError | Fault, classes: int | None) -> Any:
     """The C struct, its pack function and that function's further arguments."""
     if isinstance(body, Hello):
         return _hello_to_c(body), lib.vp_hello_pack, ()
@@ -161,6 +181,8 @@ def _to_c(body: Hello | Input | Sack | Prediction | NodeError, classes: int | No
         for at, (index, score) in enumerate(body.entries):
             c.entries[at].index, c.entries[at].score = index, score
         return c, lib.vp_prediction_pack, (_needed(classes),)
+    if isinstance(body, Fault):
+        return ffi.new("vp_fault *", asdict(body)), lib.vp_fault_pack, ()
     c = ffi.new("vp_error *")
     c.request, c.code = body.request, body.code
     return c, lib.vp_error_pack, ()
@@ -177,6 +199,7 @@ def _hello_to_c(hello: Hello) -> Any:
     c.uptime_ms = hello.uptime_ms
     c.damaged, c.rejected = hello.damaged, hello.rejected
     c.board = hello.board.encode("ascii")
+    c.flags = lib.VP_HELLO_MULTICAST if hello.multicast else 0
     return c
 
 
@@ -215,6 +238,10 @@ def unpack(type: MessageType, payload: bytes, classes: int | None = None) -> Bod
         checked(lib.vp_prediction_unpack(payload, size, _needed(classes), c))
         entries = tuple((c.entries[i].index, c.entries[i].score) for i in range(c.k))
         return Prediction(c.request, c.time_quarter_ms / 4, entries)
+    if type is MessageType.FAULT:
+        c = ffi.new("vp_fault *")
+        checked(lib.vp_fault_unpack(payload, size, c))
+        return Fault(c.pc, c.lr, c.psr, c.status, c.hard_status, c.address)
     c = ffi.new("vp_error *")
     checked(lib.vp_error_unpack(payload, size, c))
     return NodeError(c.request, ErrorCode(c.code))
@@ -237,6 +264,7 @@ def _hello_from(payload: bytes) -> Hello:
         c.damaged,
         c.rejected,
         board,
+        bool(c.flags & lib.VP_HELLO_MULTICAST),
     )
 
 

@@ -15,7 +15,10 @@ _NOWHERE = IPv4Address(0)
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """Identity, keys and addresses of one node; keys are both None or both 32 bytes."""
+    """Identity, keys and addresses of one node; keys are both None or both 32 bytes.
+
+    `group` and `group_port` are the multicast group that it listens to (0.0.0.0: none).
+    """
 
     fleet: int
     node: int
@@ -30,6 +33,8 @@ class Provision:
     port: int = 0
     gateway_port: int = 0
     hello_ms: int = 1000
+    group: IPv4Address = _NOWHERE
+    group_port: int = 0
 
     def pack(self) -> bytes:
         """The 128 bytes; WireError if a field is out of its range."""
@@ -41,9 +46,10 @@ class Provision:
         c.node_key = self.node_key or _NO_KEY
         c.group_key = self.group_key or _NO_KEY
         c.mac = self.mac
-        for name in ("address", "netmask", "router", "gateway"):
+        for name in ("address", "netmask", "router", "gateway", "group"):
             setattr(c, name, getattr(self, name).packed)
         c.port, c.gateway_port, c.hello_ms = self.port, self.gateway_port, self.hello_ms
+        c.group_port = self.group_port
         block = ffi.new(f"uint8_t[{PROVISION_SIZE}]")
         checked(lib.vp_provision_pack(c, block))
         return bytes(ffi.buffer(block))
@@ -70,6 +76,8 @@ class Provision:
             port=c.port,
             gateway_port=c.gateway_port,
             hello_ms=c.hello_ms,
+            group=IPv4Address(_bytes(c.group)),
+            group_port=c.group_port,
         )
 
 
