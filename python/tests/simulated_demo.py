@@ -95,7 +95,7 @@ class FakeGateway:
         return [
             NodeStatus(
                 id=node, variant=f"v{node}", board="b", transport="serial", address="",
-                state="up" if board.running else "dead", reason="", hello=board.hello,
+                state="up" if board.running else "dead", reason="", hello=board.hello, boot=None,
                 counters=Counters(),
             )
             for node, board in self.boards.items()

@@ -42,6 +42,7 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
         "address": node.address,
         "state": node.state,
         "reason": node.reason,
+        "boot": node.boot,
         "hello": None
         if hello is None
         else {

@@ -114,6 +114,7 @@ class Node:
             self.state,
             self.reason,
             self.hello,
+            None if self.hello is None else self.hello_boot,
             replace(self.counters),
         )
 

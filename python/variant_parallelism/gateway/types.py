@@ -89,7 +89,10 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """One node as the gateway sees it. `reason` says why it is not up."""
+    """One node as the gateway sees it. `reason` says why it is not up.
+
+    `boot` is the boot counter of its last HELLO, None before it.
+    """
 
     id: int
     variant: str
@@ -99,6 +102,7 @@ class NodeStatus:
     state: State
     reason: str
     hello: Hello | None
+    boot: int | None
     counters: Counters
 
 
