@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from variant_parallelism.emulators.network.attachment import Attachment
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import BoardInfo
 from variant_parallelism.wire import Provision
@@ -71,7 +72,8 @@ class BoardConfig:
     """What an emulator needs to run one node.
 
     `provision` is the identity but for its boot counter; `next_boot` gives that at each start.
-    `port` is the TCP port of the UART or the UDP port that is forwarded to the node.
+    `port` is the TCP port of the UART or the UDP port that is forwarded to the node. A node with an
+    `attachment` is on that network instead, and `port` is unused.
     """
 
     node: int
@@ -82,6 +84,7 @@ class BoardConfig:
     provision: Provision
     next_boot: Callable[[], int]
     workdir: Path
+    attachment: Attachment | None = None
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ from variant_parallelism.emulators.board import (
     Transport,
 )
 from variant_parallelism.emulators.boot_counter import BootCounters
+from variant_parallelism.emulators.network.attachment import Attachment, Network
 from variant_parallelism.emulators.ports import LOOPBACK, PortPool
 from variant_parallelism.emulators.qemu import (
     GUEST_ADDRESS,
@@ -29,7 +30,7 @@ from variant_parallelism.emulators.qemu import (
 )
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import load_board
-from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable, parse_endpoint
+from variant_parallelism.fleet import Fleet, GatewayTable, NetworkTable, NodeTable, parse_endpoint
 from variant_parallelism.keys import group_key, node_key
 from variant_parallelism.wire import Provision
 
@@ -78,6 +79,7 @@ def launch_fleet(
     ports: PortPool | None = None,
     reply_ports: Mapping[int, int] | None = None,
     keep_ports: bool = False,
+    network: Network | None = None,
 ) -> EmulatedFleet:
     """Boot the nodes that the fleet declares `emulated` and return them with their endpoints.
 
@@ -85,7 +87,9 @@ def launch_fleet(
     not None. `workdir` keeps the boot counters, the provisioning blocks (they hold keys: mode 600)
     and the emulator's messages; it is made if missing. `reply_ports` names, for single nodes, the
     UDP port on this machine that the node sends to instead of the gateway's (a link in between).
-    The gateway gets free ports, with `keep_ports` those of the fleet if they are free.
+    The gateway gets free ports, with `keep_ports` those of the fleet if they are free. UDP nodes
+    are plugged into `network`, and the gateway listens on it; without one each node has a network
+    of its own, where no multicast reaches it.
 
     Nodes with `serial` or `udp` are left as they are; if there are none, the gateway listens on the
     loopback interface alone. Raises VpError, with no board left running.
@@ -95,7 +99,7 @@ def launch_fleet(
     backend.check()
     pool = ports or PortPool()
     local_only = len(emulated) == len(fleet.nodes)
-    gateway, gateway_port = _gateway(fleet, pool, local_only, keep_ports)
+    gateway, gateway_port = _gateway(fleet, pool, local_only, keep_ports, network)
     if key is not None:
         fleet = replace(fleet, key=key)
 
@@ -103,15 +107,20 @@ def launch_fleet(
     try:
         counters = BootCounters(workdir / _BOOT_FILE)
         for node in emulated:
+            reply_port = (reply_ports or {}).get(node.id, gateway_port)
+            attachment = None
+            if network is not None and node.emulated == "udp":
+                attachment = network.attach(node.id, GUEST_UDP_PORT, gateway_port)
             config = BoardConfig(
                 node=node.id,
                 board=load_board(node.board),
                 image=images[node.id].resolve(),
                 transport=_transport(node),
                 port=0,
-                provision=_provision(fleet, node, (reply_ports or {}).get(node.id, gateway_port)),
+                provision=_provision(fleet, node, reply_port, attachment),
                 next_boot=partial(counters.next, node.id),
                 workdir=workdir.resolve(),
+                attachment=attachment,
             )
             running.boards[node.id] = _boot(backend, config, pool)
     except BaseException:
@@ -119,16 +128,20 @@ def launch_fleet(
         raise
     nodes = [_with_endpoint(node, running.boards.get(node.id)) for node in fleet.nodes]
     running.fleet = fleet.with_nodes(nodes, gateway)
+    if network is not None:
+        running.fleet = _on_network(running.fleet, network)
     return running
 
 
 def _gateway(
-    fleet: Fleet, pool: PortPool, local_only: bool, keep_ports: bool
+    fleet: Fleet, pool: PortPool, local_only: bool, keep_ports: bool, network: Network | None
 ) -> tuple[GatewayTable, int]:
     """Where the gateway listens, and its UDP port."""
     host, port = parse_endpoint(fleet.table.gateway.listen)
     http_host, http_port = parse_endpoint(fleet.table.gateway.http)
-    if local_only:
+    if network is not None:
+        host = network.listen_host
+    elif local_only:
         host = LOOPBACK
     if keep_ports:
         port, http_port = pool.keep(port), pool.keep(http_port)
@@ -188,7 +201,9 @@ def _lock(workdir: Path) -> IO[bytes]:
     return lock
 
 
-def _provision(fleet: Fleet, node: NodeTable, gateway_port: int) -> Provision:
+def _provision(
+    fleet: Fleet, node: NodeTable, gateway_port: int, attachment: Attachment | None
+) -> Provision:
     provision = Provision(fleet=fleet.table.id, node=node.id, boot=0, hello_ms=fleet.table.hello_ms)
     if fleet.key is not None:
         provision = replace(
@@ -198,16 +213,36 @@ def _provision(fleet: Fleet, node: NodeTable, gateway_port: int) -> Provision:
         )
     if node.emulated == "serial":
         return provision
-    return replace(
+    provision = replace(
         provision,
         mac=bytes([0x52, 0x54, 0x00, fleet.table.id, *node.id.to_bytes(2, "big")]),
-        address=IPv4Address(GUEST_ADDRESS),
-        netmask=IPv4Address(NETMASK),
-        router=IPv4Address(HOST_ADDRESS),
-        gateway=IPv4Address(HOST_ADDRESS),
         port=GUEST_UDP_PORT,
         gateway_port=gateway_port,
     )
+    if attachment is None:
+        return replace(
+            provision,
+            address=IPv4Address(GUEST_ADDRESS),
+            netmask=IPv4Address(NETMASK),
+            router=IPv4Address(HOST_ADDRESS),
+            gateway=IPv4Address(HOST_ADDRESS),
+        )
+    group, group_port = attachment.group or (IPv4Address(0), 0)
+    return replace(
+        provision,
+        address=attachment.address,
+        netmask=attachment.netmask,
+        gateway=attachment.gateway,
+        group=group,
+        group_port=group_port,
+    )
+
+
+def _on_network(fleet: Fleet, network: Network) -> Fleet:
+    """The fleet with the network's multicast group, for the gateway to use."""
+    group, port = network.group
+    table = NetworkTable(gateway=network.listen_host, multicast=f"{group}:{port}")
+    return replace(fleet, table=fleet.table.model_copy(update={"network": table}))
 
 
 def _transport(node: NodeTable) -> Transport:

@@ -13,6 +13,7 @@ from typing import Any
 
 from variant_parallelism.emulators.board import Board, BoardConfig, PortTakenError, Transport
 from variant_parallelism.emulators.gdb import GdbError, write_memory
+from variant_parallelism.emulators.network.attachment import DatagramPort
 from variant_parallelism.emulators.ports import LOOPBACK, PortPool
 from variant_parallelism.emulators.process import last_line, spawn
 from variant_parallelism.emulators.qmp import QmpClient, QmpError
@@ -75,7 +76,10 @@ class QemuBoard:
 
     @property
     def udp_endpoint(self) -> str | None:
-        return f"{LOOPBACK}:{self._config.port}" if self._config.transport == "udp" else None
+        config = self._config
+        if config.transport != "udp":
+            return None
+        return config.attachment.endpoint if config.attachment else f"{LOOPBACK}:{config.port}"
 
     @property
     def running(self) -> bool:
@@ -86,12 +90,8 @@ class QemuBoard:
         config = self._config
         if config.transport == "serial":
             line = f"socket,host={LOOPBACK},port={config.port},server=on,wait=off,nodelay=on"
-            nic = "none"
         else:
             line = "null"
-            mac = config.provision.mac.hex(":")
-            forward = f"udp:{LOOPBACK}:{config.port}-:{GUEST_UDP_PORT}"
-            nic = f"user,model={config.board.qemu_nic},mac={mac},hostfwd={forward}"
         return [
             *(PROGRAM, "-M", str(config.board.qemu_machine)),
             *("-display", "none", "-monitor", "none"),
@@ -100,9 +100,29 @@ class QemuBoard:
             f"loader,file={_escaped(str(self._block))},"
             f"addr={config.board.provision_address:#010x},force-raw=on",
             *("-chardev", f"{line},id=uart", "-serial", "chardev:uart"),
-            *("-nic", nic),
+            *self._network(),
             *("-chardev", f"socket,id=control,fd={qmp_fd}", "-mon", "chardev=control,mode=control"),
         ]
+
+    def _network(self) -> list[str]:
+        config = self._config
+        if config.transport != "udp":
+            return ["-nic", "none"]
+        model, mac = f"model={config.board.qemu_nic}", config.provision.mac.hex(":")
+        if config.attachment is None:
+            forward = f"udp:{LOOPBACK}:{config.port}-:{GUEST_UDP_PORT}"
+            return ["-nic", f"user,{model},mac={mac},hostfwd={forward}"]
+        port = config.attachment.port
+        if isinstance(port, DatagramPort):
+            ends = {"local": port.board, "remote": port.switch}
+            lan = ",".join(
+                f"{end}.type=inet,{end}.host={host},{end}.port={number}"
+                for end, (host, number) in ends.items()
+            )
+            nic = f"nic,netdev=lan,{model},macaddr={mac}"
+            return ["-netdev", f"dgram,id=lan,{lan}", "-net", nic]
+        tap = f"tap,ifname={port.interface},script=no,downscript=no"
+        return ["-nic", f"{tap},{model},mac={mac}"]
 
     def start(self) -> None:
         if self.running:
