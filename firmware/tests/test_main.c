@@ -95,6 +95,11 @@ uint8_t vp_board_reset_cause(void)
     return board.reset_cause;
 }
 
+const vp_fault *vp_board_fault(void)
+{
+    return NULL;
+}
+
 uint32_t vp_board_next_boot(uint32_t least)
 {
     board.boot = board.boot + 1u > least ? board.boot + 1u : least;

@@ -183,6 +183,7 @@ static int start(node_app *self)
         .chunk_map_size = sizeof(self->chunk_map),
         .links = (uint8_t)(1u << VP_NODE_SERIAL | (self->has_net ? 1u << VP_NODE_UDP : 0u)),
         .reset_cause = vp_board_reset_cause(),
+        .fault = vp_board_fault(),
         .firmware = {VP_VERSION_MAJOR, VP_VERSION_MINOR, VP_VERSION_PATCH},
         .boot = next_boot(self),
         .gateway_boot = vp_board_gateway_boot(),

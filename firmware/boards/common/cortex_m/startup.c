@@ -1,11 +1,12 @@
 #include <string.h>
 
 #include "core.h"
-#include "vp/wire.h"
+#include "reset_record.h"
 
+#define VTOR VP_REGISTER(0xE000ED08u)
+#define CCR VP_REGISTER(0xE000ED14u)
+#define CCR_LOW_OVERHEAD_LOOPS (1u << 19)
 #define CPACR VP_REGISTER(0xE000ED88u)
-#define AIRCR VP_REGISTER(0xE000ED0Cu)
-#define AIRCR_RESET 0x05FA0004u
 #define FPU_ACCESS (0xFu << 20)
 
 extern uint32_t vp_stack_top[];
@@ -19,56 +20,7 @@ extern void (*const vp_constructors_end[])(void);
 
 int main(void);
 void vp_core_tick(void);
-void vp_core_read_reset_record(void);
 void vp_core_reset(void);
-void vp_core_fault(void);
-
-/* The FPU is switched on before the compiler may use it anywhere. */
-__attribute__((noreturn, used)) static void run(void)
-{
-    memcpy(vp_data_start, vp_data_load, (size_t)(vp_data_end - vp_data_start));
-    memset(vp_bss_start, 0, (size_t)(vp_bss_end - vp_bss_start));
-    vp_core_read_reset_record();
-    for (void (*const *constructor)(void) = vp_constructors_start;
-         constructor != vp_constructors_end; constructor++) {
-        (*constructor)();
-    }
-    (void)main();
-    vp_core_unexpected();
-    for (;;) {
-    }
-}
-
-__attribute__((noreturn)) void vp_core_reset(void)
-{
-    CPACR |= FPU_ACCESS;
-    __asm volatile("dsb\n isb" ::: "memory");
-    run();
-}
-
-/* Records and resets on a stack of its own making: the one that faulted may be what is broken. */
-__attribute__((noreturn, used)) static void record_fault(void)
-{
-    vp_core_record_cause(VP_RESET_FAULT);
-    __asm volatile("dsb" ::: "memory");
-    AIRCR = AIRCR_RESET;
-    for (;;) {
-    }
-}
-
-__attribute__((naked)) void vp_core_fault(void)
-{
-    __asm volatile("ldr r0, =vp_stack_top\n"
-                   "mov sp, r0\n"
-                   "b record_fault\n");
-}
-
-void vp_core_unexpected(void)
-{
-    record_fault();
-}
-
-__attribute__((weak, alias("vp_core_unexpected"))) void vp_board_watchdog_barked(void);
 
 typedef struct core_vectors {
     uint32_t *stack;
@@ -79,12 +31,12 @@ __attribute__((section(".vectors.core"), used)) static const core_vectors vector
     vp_stack_top,
     {
         vp_core_reset,
-        vp_board_watchdog_barked, /* NMI */
-        vp_core_fault,            /* HardFault */
-        vp_core_fault,            /* MemManage */
-        vp_core_fault,            /* BusFault */
-        vp_core_fault,            /* UsageFault */
-        0,
+        vp_core_unexpected, /* NMI */
+        vp_core_unexpected, /* HardFault */
+        vp_core_unexpected, /* MemManage */
+        vp_core_unexpected, /* BusFault */
+        vp_core_unexpected, /* UsageFault */
+        vp_core_unexpected, /* SecureFault */
         0,
         0,
         0,
@@ -95,3 +47,46 @@ __attribute__((section(".vectors.core"), used)) static const core_vectors vector
         vp_core_tick,       /* SysTick */
     },
 };
+
+/* Apart from vp_core_start, so that the compiler uses no FPU register before it is on. */
+__attribute__((noreturn, noinline)) static void run(void)
+{
+    memcpy(vp_data_start, vp_data_load, (size_t)(vp_data_end - vp_data_start));
+    memset(vp_bss_start, 0, (size_t)(vp_bss_end - vp_bss_start));
+    vp_core_read_reset_record();
+    for (void (*const *constructor)(void) = vp_constructors_start;
+         constructor != vp_constructors_end; constructor++) {
+        (*constructor)();
+    }
+    __asm volatile("cpsie i" ::: "memory");
+    (void)main();
+    for (;;) {
+        __asm volatile("svc 0");
+    }
+}
+
+__attribute__((noreturn, used)) static void vp_core_start(void)
+{
+    VTOR = (uint32_t)&vectors;
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
+    CPACR |= FPU_ACCESS;
+#endif
+#if defined(__ARM_FEATURE_MVE)
+    CCR |= CCR_LOW_OVERHEAD_LOOPS;
+#endif
+    __asm volatile("dsb\n isb" ::: "memory");
+    run();
+}
+
+/* A bootloader or a debugger may come here with a stack and interrupts of its own. */
+__attribute__((naked)) void vp_core_reset(void)
+{
+    __asm volatile("cpsid i\n"
+                   "movs r0, #0\n"
+                   "msr control, r0\n"
+                   "isb\n"
+                   "ldr r0, =vp_stack_top\n"
+                   "mov sp, r0\n"
+                   "ldr r0, =vp_core_start\n"
+                   "bx r0\n");
+}
