@@ -28,13 +28,14 @@ from variant_parallelism.emulators.qemu import (
     NETMASK,
     QemuEmulator,
 )
+from variant_parallelism.emulators.renode import RenodeEmulator
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import load_board
 from variant_parallelism.fleet import Fleet, GatewayTable, NetworkTable, NodeTable, parse_endpoint
 from variant_parallelism.keys import group_key, node_key
 from variant_parallelism.wire import Provision
 
-EMULATORS: dict[str, Emulator] = {"qemu": QemuEmulator()}
+EMULATORS: dict[str, Emulator] = {"qemu": QemuEmulator(), "renode": RenodeEmulator()}
 
 _BOOT_FILE = "boot-counters.json"
 _PORT_ATTEMPTS = 5

@@ -1,0 +1,248 @@
+"""Boards that run in Renode: the nodes of a fleet are machines of one Renode process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from variant_parallelism._paths import firmware_dir
+from variant_parallelism.emulators.board import Board, BoardConfig, PortTakenError, Transport
+from variant_parallelism.emulators.ports import LOOPBACK
+from variant_parallelism.emulators.renode_monitor import (
+    RenodeError,
+    RenodeMonitor,
+    check_version,
+    find_renode,
+    quoted_path,
+)
+from variant_parallelism.errors import VpError
+from variant_parallelism.firmware import BoardInfo
+
+PLATFORM = "board.repl"
+# Bytes of a host reach a board, and the boards wait for each other, once per quantum.
+QUANTUM_S = "0.001"
+# Renode's log: errors and above.
+_LOG_LEVEL = 3
+_PORT_ERRORS = ("Address already in use", "AddressAlreadyInUse", "Only one usage of each socket")
+
+
+class RenodeEmulator:
+    """Runs every board whose board.toml names a UART or Ethernet MAC in its board.repl."""
+
+    name = "renode"
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._emulations: WeakValueDictionary[Path, Emulation] = WeakValueDictionary()
+
+    def check(self) -> None:
+        check_version(find_renode())
+
+    def supports(self, board: BoardInfo, transport: Transport) -> bool:
+        return (board.renode_uart if transport == "serial" else board.renode_ethernet) is not None
+
+    def create(self, config: BoardConfig) -> Board:
+        with self._lock:
+            emulation = self._emulations.get(config.workdir)
+            if emulation is None:
+                emulation = self._emulations[config.workdir] = Emulation(config.workdir)
+        return RenodeBoard(config, emulation)
+
+
+class Emulation:
+    """The Renode process that the boards of one work directory share.
+
+    It runs while one of them is on. A machine is never removed, since Renode may crash when that
+    happens to a running emulation: a board that is off is a halted machine without connections.
+    """
+
+    def __init__(self, workdir: Path) -> None:
+        self._log = workdir / "renode.log"
+        self._lock = threading.RLock()
+        self._monitor: RenodeMonitor | None = None
+        self._machines: set[str] = set()
+        self._on: set[str] = set()
+        self._numbers = count(1)
+
+    def running(self, name: str) -> bool:
+        monitor = self._monitor
+        return name in self._on and monitor is not None and monitor.running
+
+    def command(self, line: str, name: str) -> str:
+        """A monitor command for machine `name`; every failure is a VpError that names it."""
+        monitor = self._monitor
+        if monitor is None or name not in self._on:
+            raise VpError(f"{name} is not running")
+        try:
+            return monitor.command(line, name if name in self._machines else None)
+        except RenodeError as error:
+            kind = PortTakenError if any(mark in str(error) for mark in _PORT_ERRORS) else VpError
+            raise kind(f"{name}: Renode: {error}") from None
+        except VpError as error:
+            raise VpError(f"{name} is not running: {error}") from None
+
+    def switch_on(self, name: str, platform: Path) -> bool:
+        """Count the board as running. True if its machine is new, and was made now."""
+        with self._lock:
+            if self._monitor is None or not self._monitor.running:
+                self._end()
+                self._monitor = RenodeMonitor(find_renode(), self._log)
+                self._on.add(name)
+                self.command(f"logLevel {_LOG_LEVEL}", name)
+                self.command(f'emulation SetGlobalQuantum "{QUANTUM_S}"', name)
+            self._on.add(name)
+            if name in self._machines:
+                return False
+            self.command(f'mach create "{name}"', name)
+            self._machines.add(name)
+            self.command(f"machine LoadPlatformDescription {quoted_path(platform)}", name)
+            return True
+
+    def switch_off(self, name: str) -> None:
+        """Count the board as off; the last one takes Renode with it."""
+        with self._lock:
+            self._on.discard(name)
+            if not self._on:
+                self._end()
+
+    def new_name(self, name: str) -> str:
+        """A name that nothing in this emulation has yet."""
+        return f"{name}.{next(self._numbers)}".replace("-", "_").replace(".", "_")
+
+    def _end(self) -> None:
+        if self._monitor is not None:
+            self._monitor.kill()
+            self._monitor = None
+        self._machines.clear()
+        self._on.clear()
+
+
+class RenodeBoard:
+    """One machine. Power off is a halted processor, lines cut and, at the next start, empty RAM."""
+
+    def __init__(self, config: BoardConfig, emulation: Emulation) -> None:
+        self._config = config
+        self._emulation = emulation
+        self._block = config.workdir / f"{config.name}.provision.bin"
+        self._line: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self._config.name
+
+    @property
+    def node(self) -> int:
+        return self._config.node
+
+    @property
+    def serial_url(self) -> str | None:
+        if self._config.transport != "serial":
+            return None
+        return f"socket://{LOOPBACK}:{self._config.port}"
+
+    @property
+    def udp_endpoint(self) -> str | None:
+        return None
+
+    @property
+    def running(self) -> bool:
+        return self._emulation.running(self.name)
+
+    def start(self) -> None:
+        if self.running:
+            raise VpError(f"{self.name} is running already")
+        platform = firmware_dir() / "boards" / self._config.board.name / PLATFORM
+        if not platform.is_file():
+            raise VpError(
+                f"board {self._config.board.name} has no {PLATFORM}: Renode needs {platform}"
+            )
+        provision = replace(self._config.provision, boot=self._config.next_boot())
+        self._write_block(provision.pack())
+        try:
+            self._power_on(platform)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        if self.running:
+            # A Renode that does not answer any more goes with the last board.
+            with contextlib.suppress(VpError):
+                self._execute("sysbus.cpu IsHalted true")
+                self._unplug()
+        self._line = None
+        self._emulation.switch_off(self.name)
+
+    def pause(self) -> None:
+        # Not `machine Pause`: virtual time would stop for the other machines, too.
+        self._execute("sysbus.cpu IsHalted true")
+
+    def resume(self) -> None:
+        self._execute("sysbus.cpu IsHalted false")
+
+    def reset(self) -> None:
+        self._execute("machine Reset")
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        path = self._config.workdir / f"{self.name}.write.bin"
+        path.write_bytes(data)
+        try:
+            self._execute(f"sysbus LoadBinary {quoted_path(path)} {address:#x}")
+        finally:
+            path.unlink()
+
+    def _power_on(self, platform: Path) -> None:
+        config = self._config
+        is_new = self._emulation.switch_on(self.name, platform)
+        self._plug_in()
+        vectors = config.board.flash_origin
+        if config.board.vectors_origin is not None:
+            vectors = config.board.vectors_origin
+        load = (
+            f"sysbus LoadELF {quoted_path(config.image)}; "
+            f"sysbus LoadBinary {quoted_path(self._block)} {config.board.provision_address:#x}; "
+            f"sysbus.cpu VectorTableOffset {vectors:#x}"
+        )
+        if is_new:
+            # Renode runs the macro of this name at each reset, whoever asks for that.
+            self._execute(f'macro reset "{load}"')
+            self._execute("runMacro $reset")
+            # Starts the emulation with the first machine, later ones in it.
+            self._execute("start")
+            return
+        # Without power, RAM forgets.
+        ram = f"<{config.board.ram_origin:#x} {config.board.ram_size:#x}>"
+        self._execute(f"sysbus ZeroRange {ram}")
+        self._execute("machine Reset")
+        self._execute("sysbus.cpu IsHalted false")
+
+    def _plug_in(self) -> None:
+        config = self._config
+        name = self._emulation.new_name(f"uart-{self.name}")
+        # Without telnet's escapes: every byte passes as it is.
+        self._execute(f'emulation CreateServerSocketTerminal {config.port} "{name}" false')
+        self._line = name
+        self._execute(f"connector Connect {config.board.renode_uart} {name}")
+
+    def _unplug(self) -> None:
+        if self._line is not None:
+            self._execute(f"connector Disconnect {self._config.board.renode_uart} {self._line}")
+            self._execute(f"{self._line} Dispose")
+
+    def _execute(self, line: str) -> str:
+        return self._emulation.command(line, self.name)
+
+    def _write_block(self, block: bytes) -> None:
+        partial = self._block.with_name(self._block.name + ".part")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(block)
+        os.replace(partial, self._block)
