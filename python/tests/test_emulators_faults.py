@@ -26,7 +26,7 @@ ALL = FaultRates(
 
 def delivered(seed: int) -> list[list[tuple[float, bytes]]]:
     schedule = FaultSchedule(ALL, seed)
-    return [schedule.apply(message) for message in MESSAGES]
+    return [schedule.apply(message).deliveries for message in MESSAGES]
 
 
 def test_schedule_is_decided_by_its_seed() -> None:
@@ -38,8 +38,10 @@ def test_each_fault_does_what_it_says() -> None:
     schedule = FaultSchedule(ALL, 3)
     for message in MESSAGES:
         before = Counter(schedule.counts)
-        result = schedule.apply(message)
+        verdict = schedule.apply(message)
+        result = verdict.deliveries
         (fault,) = Counter(schedule.counts) - before
+        assert fault == verdict.fault
         match fault:
             case "intact":
                 assert result == [(0.0, message)]
@@ -165,7 +167,7 @@ def test_udp_link_delivers_what_its_schedule_says(seed: int) -> None:
         schedules = both_directions(ALL, seed)
         expected = FaultSchedule(ALL, 2 * seed)
         sent = MESSAGES[:100]
-        wanted = Counter(data for message in sent for _, data in expected.apply(message))
+        wanted = Counter(data for message in sent for _, data in expected.apply(message).deliveries)
         link = UdpLink((LOOPBACK, node_port), (LOOPBACK, 9), port, pool.take(), schedules)
         async with link:
             for number, message in enumerate(sent, start=1):

@@ -44,6 +44,17 @@ class FaultRates:
     delay_s: float = 0.03
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """The fault that one message meets ("intact": none) and what is delivered of it.
+
+    `deliveries` are (seconds to wait, bytes).
+    """
+
+    fault: str
+    deliveries: list[tuple[float, bytes]]
+
+
 class FaultSchedule:
     """What happens to each message in turn; the same seed and messages give the same faults."""
 
@@ -52,30 +63,35 @@ class FaultSchedule:
         self.counts: Counter[str] = Counter()
         self._random = random.Random(seed)
 
-    def apply(self, message: bytes) -> list[tuple[float, bytes]]:
-        """(seconds to wait, bytes) for all that is delivered of `message`."""
-        rates = self.rates
+    def apply(self, message: bytes) -> Verdict:
+        """Decide about the next message, and count it under the fault's name."""
         names = ("drop", "corrupt", "truncate", "duplicate", "reorder", "delay")
         draw = self._random.random()
+        fault = "intact"
         for name in names:
-            draw -= getattr(rates, name)
+            draw -= getattr(self.rates, name)
             if draw < 0:
+                fault = name
                 break
-        else:
-            self.counts["intact"] += 1
-            return [(0.0, message)]
-        self.counts[name] += 1
-        if name == "drop":
-            return []
-        if name == "corrupt":
-            return [(0.0, self._flipped(message))]
-        if name == "truncate":
-            return [(0.0, message[: self._random.randrange(1, max(2, len(message)))])]
-        if name == "duplicate":
-            return [(0.0, message), (self._random.uniform(0, rates.reorder_s), message)]
-        if name == "reorder":
-            return [(rates.reorder_s, message)]
-        return [(self._random.uniform(0, rates.delay_s), message)]
+        self.counts[fault] += 1
+        return Verdict(fault, self._deliveries(fault, message))
+
+    def _deliveries(self, fault: str, message: bytes) -> list[tuple[float, bytes]]:
+        rates = self.rates
+        match fault:
+            case "drop":
+                return []
+            case "corrupt":
+                return [(0.0, self._flipped(message))]
+            case "truncate":
+                return [(0.0, message[: self._random.randrange(1, max(2, len(message)))])]
+            case "duplicate":
+                return [(0.0, message), (self._random.uniform(0, rates.reorder_s), message)]
+            case "reorder":
+                return [(rates.reorder_s, message)]
+            case "delay":
+                return [(self._random.uniform(0, rates.delay_s), message)]
+        return [(0.0, message)]
 
     def _flipped(self, message: bytes) -> bytes:
         damaged = bytearray(message)
@@ -92,17 +108,21 @@ def both_directions(rates: FaultRates, seed: int) -> dict[Direction, FaultSchedu
     return {way: FaultSchedule(rates, 2 * seed + i) for i, way in enumerate(Direction)}
 
 
-class _Carrier(ABC):
-    """Log, schedule and timing of both links; `_send` is theirs.
+class Carrier(ABC):
+    """Log, schedule and timing of every bad line; `_send` is its own.
 
     `log` has every message that came in, before its faults; what is injected is not in it.
     """
 
-    def __init__(self, schedules: Schedules | None) -> None:
+    def __init__(self, schedules: Schedules | None = None) -> None:
         self.log: list[tuple[Direction, bytes]] = []
         self.schedules = schedules or {}
         self._cut = False
         self._timers: set[asyncio.TimerHandle] = set()
+
+    def cut(self) -> None:
+        """Deliver nothing any more."""
+        self._cut = True
 
     def restore(self) -> None:
         """Deliver again after a cut."""
@@ -110,29 +130,60 @@ class _Carrier(ABC):
 
     def inject(self, direction: Direction, message: bytes) -> None:
         """Deliver bytes that nobody sent."""
-        self._send(direction, message)
+        self._deliver(direction, message, "injected")
 
     def _carry(self, direction: Direction, message: bytes) -> None:
         self.log.append((direction, message))
-        if self._cut:
-            return
         schedule = self.schedules.get(direction)
-        deliveries = schedule.apply(message) if schedule else [(0.0, message)]
-        for wait_s, data in deliveries:
+        if self._cut or schedule is None:
+            self._deliver(direction, message, "")
+            return
+        verdict = schedule.apply(message)
+        if not verdict.deliveries:
+            self._observe(direction, message, verdict.fault)
+        for wait_s, data in verdict.deliveries:
+            remark = _remark(verdict, wait_s, message, data)
             if wait_s <= 0:
-                self._send(direction, data)
+                self._deliver(direction, data, remark)
             else:
-                timer = asyncio.get_running_loop().call_later(wait_s, self._send, direction, data)
+                loop = asyncio.get_running_loop()
+                timer = loop.call_later(wait_s, self._deliver, direction, data, remark)
                 self._timers.add(timer)
+
+    def _deliver(self, direction: Direction, data: bytes, remark: str) -> None:
+        if self._cut:
+            self._observe(direction, data, "cut")
+            return
+        self._observe(direction, data, remark)
+        self._send(direction, data)
 
     def _stop_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
 
+    # Not abstract: a line that keeps no record has nothing to do.
+    def _observe(self, direction: Direction, data: bytes, remark: str) -> None:  # noqa: B027
+        """Bytes come out of the line, or are lost; `remark` says what happened, '' if nothing."""
+
     @abstractmethod
     def _send(self, direction: Direction, data: bytes) -> None:
         """Hand bytes to the side that they go to."""
+
+
+def _remark(verdict: Verdict, wait_s: float, message: bytes, data: bytes) -> str:
+    match verdict.fault:
+        case "intact":
+            return ""
+        case "corrupt":
+            pairs = zip(message, data, strict=True)
+            flips = [f"{i}^{a ^ b:#04x}" for i, (a, b) in enumerate(pairs) if a != b]
+            return f"corrupt: bytes {', '.join(flips)}"
+        case "truncate":
+            return f"truncate: {len(data)} of {len(message)} bytes"
+        case "duplicate":
+            return f"duplicate: {'second' if wait_s > 0 else 'first'}"
+    return f"{verdict.fault}: {1000 * wait_s:.1f} ms late"
 
 
 @dataclass(frozen=True)
@@ -143,7 +194,7 @@ class _Pipe:
     to_node: asyncio.StreamWriter
 
 
-class SerialLink(_Carrier):
+class SerialLink(Carrier):
     """A TCP proxy before a UART: faults hit whole frames, delimiter included.
 
     `port` is where the gateway connects (`socket://127.0.0.1:PORT`); a connection to the board is
@@ -177,7 +228,7 @@ class SerialLink(_Carrier):
             self._server.close()
 
     def cut(self) -> None:
-        self._cut = True
+        super().cut()
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -233,7 +284,7 @@ class SerialLink(_Carrier):
 
 
 class _Socket(asyncio.DatagramProtocol):
-    def __init__(self, link: _Carrier, direction: Direction) -> None:
+    def __init__(self, link: Carrier, direction: Direction) -> None:
         self._link = link
         self._direction = direction
 
@@ -241,7 +292,7 @@ class _Socket(asyncio.DatagramProtocol):
         self._link._carry(self._direction, data)
 
 
-class UdpLink(_Carrier):
+class UdpLink(Carrier):
     """A UDP proxy before a node.
 
     The gateway sends to `port`; the node must send to `node_side_port` instead of to the gateway
@@ -287,10 +338,6 @@ class UdpLink(_Carrier):
         for transport in self._sockets.values():
             transport.close()
         self._sockets.clear()
-
-    def cut(self) -> None:
-        """Deliver nothing any more."""
-        self._cut = True
 
     def _send(self, direction: Direction, data: bytes) -> None:
         # What goes to the node leaves from the socket that the node sends to, and the reverse, so
