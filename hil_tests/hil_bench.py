@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from variant_parallelism.emulators import Board, launch_fleet
 from variant_parallelism.emulators.faults import Direction, FaultSchedule, SerialLink, UdpLink
+from variant_parallelism.emulators.network.attachment import Network
 from variant_parallelism.emulators.ports import PortPool
 from variant_parallelism.fleet import Fleet, FleetTable, NodeTable, parse_endpoint
 from variant_parallelism.gateway import Answer, Gateway, NodeStatus
@@ -172,12 +173,13 @@ class Bench:
         schedules: Callable[[int], Schedules] | None = None,
         images: Mapping[int, Path] | None = None,
         wait_for: int | None = None,
+        network: Network | None = None,
     ) -> AsyncIterator[Running]:
         """Boot a fleet and wait until its nodes are up.
 
         With `linked` (True: all nodes) messages pass through a proxy each; `schedules` gives its
         faults by node id. `images` replaces the images of some nodes. `wait_for` is the number of
-        nodes to wait for, if not all.
+        nodes to wait for, if not all. UDP nodes are plugged into `network`.
         """
         self._fleets += 1
         workdir = self._workdir / f"fleet-{self._fleets}"
@@ -188,7 +190,7 @@ class Bench:
             emulated = stack.enter_context(
                 launch_fleet(
                     fleet, elf, workdir, emulator=self.emulator, ports=self.ports,
-                    reply_ports=replies,
+                    reply_ports=replies, network=network,
                 )
             )  # fmt: skip
             concrete = emulated.fleet
