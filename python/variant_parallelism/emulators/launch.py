@@ -111,7 +111,7 @@ def launch_fleet(
             reply_port = (reply_ports or {}).get(node.id, gateway_port)
             attachment = None
             if network is not None and node.emulated == "udp":
-                attachment = network.attach(node.id, GUEST_UDP_PORT, gateway_port)
+                attachment = network.attach(node.id, GUEST_UDP_PORT)
             config = BoardConfig(
                 node=node.id,
                 board=load_board(node.board),

@@ -59,5 +59,5 @@ class Network(Protocol):
     def group(self) -> tuple[IPv4Address, int]:
         """The multicast group that the gateway sends to."""
 
-    def attach(self, node: int, node_port: int, gateway_port: int) -> Attachment:
-        """Plug a node in that receives on UDP `node_port`; the gateway's own is `gateway_port`."""
+    def attach(self, node: int, node_port: int) -> Attachment:
+        """Plug a node in that receives on UDP port `node_port`."""
