@@ -12,14 +12,23 @@ else()
   set(vectors_region "")
   set(vectors_alias "REGION_ALIAS(\"VECTORS\", FLASH)")
 endif()
+if(DEFINED VP_BOARD_DMA_ORIGIN)
+  set(dma_region "DMA (rw) : ORIGIN = ${VP_BOARD_DMA_ORIGIN}, LENGTH = ${VP_BOARD_DMA_SIZE}")
+  set(dma_alias "")
+else()
+  set(dma_region "")
+  set(dma_alias "REGION_ALIAS(\"DMA\", RAM)")
+endif()
 file(CONFIGURE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/memory.ld" CONTENT
 "MEMORY
 {
     ${vectors_region}
     FLASH (rx) : ORIGIN = ${VP_BOARD_FLASH_ORIGIN}, LENGTH = ${VP_BOARD_FLASH_SIZE}
     RAM (rwx) : ORIGIN = ${VP_BOARD_RAM_ORIGIN}, LENGTH = ${VP_BOARD_RAM_SIZE}
+    ${dma_region}
 }
 ${vectors_alias}
+${dma_alias}
 vp_stack_size = ${VP_BOARD_STACK_SIZE};
 ")
 
@@ -32,7 +41,7 @@ add_library(vp_board OBJECT ${board_sources})
 target_include_directories(vp_board PUBLIC "${board_dir}" ${part_dirs})
 # Every number of board.toml that the board's code may want.
 foreach(key CLOCK_HZ WATCHDOG_MS PROVISION_ADDRESS JOURNAL_ADDRESS JOURNAL_PAGE_SIZE SERIAL_BAUD
-            FLASH_ORIGIN FLASH_SIZE RAM_ORIGIN RAM_SIZE)
+            FLASH_ORIGIN FLASH_SIZE RAM_ORIGIN RAM_SIZE DMA_ORIGIN DMA_SIZE)
   if(DEFINED VP_BOARD_${key})
     target_compile_definitions(vp_board PUBLIC VP_BOARD_${key}=${VP_BOARD_${key}}u)
   endif()

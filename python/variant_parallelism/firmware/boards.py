@@ -25,6 +25,7 @@ class BoardInfo(BaseModel):
         kernels: the fastest ones for its core (docs/compiler.md).
         flash_size: of the code, without provisioning block and boot journal.
         vectors_origin, vectors_size: where the vectors stand if not at the beginning of the code.
+        dma_origin, dma_size: memory of the Ethernet controller if that is no part of the RAM.
         stack_size: part of `ram_size`.
         watchdog_ms: the main loop may hang that long before the board resets itself.
         provision_address: of the provisioning block, in an erasable page of its own.
@@ -51,6 +52,8 @@ class BoardInfo(BaseModel):
     vectors_size: Bytes | None = None
     ram_origin: Address
     ram_size: Bytes
+    dma_origin: Address | None = None
+    dma_size: Bytes | None = None
     stack_size: Bytes
     watchdog_ms: Annotated[int, Field(ge=100)]
     provision_address: Address

@@ -212,7 +212,7 @@ def _image(
         flash=text + data,
         flash_available=board.flash_size,
         ram=data + bss - board.stack_size,
-        ram_available=board.ram_size,
+        ram_available=board.ram_size + (board.dma_size or 0),
         stack=board.stack_size,
         arena=source.arena,
         model_hash=model_hash,
