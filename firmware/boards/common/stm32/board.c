@@ -81,9 +81,13 @@ void vp_board_sleep(void)
     vp_core_sleep(input_waiting);
 }
 
-/* RM0090 table 62, RM0385 table 46: as far as the last one that anything enables. */
-__attribute__((weak, alias("vp_core_unexpected"))) void vp_stm32_ethernet_interrupt(void);
+/* A branch, not a call: the handler finds the processor's frame on the stack. */
+__attribute__((weak, naked)) void vp_stm32_ethernet_interrupt(void)
+{
+    __asm volatile("b vp_core_unexpected");
+}
 
+/* RM0090 table 62, RM0385 table 46: as far as the last one that anything enables. */
 #define USED_BY_USART(number) \
     (VP_STM32_USART == (number) ? vp_stm32_usart_interrupt : vp_core_unexpected)
 #define UNUSED vp_core_unexpected
