@@ -74,6 +74,7 @@ class SimulatedNode:
         self.hash = self.variant.hash
         self.compute_s = 0.02
         self.alive = True
+        self.fault: wire.Fault | None = None
         self.dropped = 0
         self.counter = boot << 16
         self.start()
@@ -86,6 +87,7 @@ class SimulatedNode:
         self.rejected = 0
         self._start_afresh(0)
         self._heartbeat(self.life)
+        self._tell_fault()
 
     def _start_afresh(self, gateway_boot: int) -> None:
         """The gateway counts anew: its requests of before are forgotten."""
@@ -94,8 +96,9 @@ class SimulatedNode:
         self.incoming: dict[int, _Incoming] = {}
         self.answers: dict[int, Entries] = {}
 
-    def reboot(self) -> None:
+    def reboot(self, fault: wire.Fault | None = None) -> None:
         self.alive = True
+        self.fault = fault
         self.counter = ((self.counter >> 16) + 1) << 16
         self.start()
 
@@ -122,7 +125,7 @@ class SimulatedNode:
             1,
             65536,
             (0, 1, 0),
-            wire.ResetCause.POWER,
+            wire.ResetCause.FAULT if self.fault else wire.ResetCause.POWER,
             uptime,
             0,
             self.rejected,
@@ -133,6 +136,10 @@ class SimulatedNode:
         if self.alive and life == self.life:
             self.send(self.hello())
             self.world.at(HELLO_S, lambda: self._heartbeat(life))
+
+    def _tell_fault(self) -> None:
+        if self.fault is not None:
+            self.send(self.fault)
 
     def receive(self, message: bytes) -> None:
         if not self.alive:
@@ -150,6 +157,7 @@ class SimulatedNode:
             self._start_afresh(header.boot)
         if isinstance(body, wire.Discover):
             self.send(self.hello())
+            self._tell_fault()
         elif isinstance(body, wire.Input):
             self._chunk(body)
 

@@ -24,6 +24,7 @@ from variant_parallelism.gateway.types import (
     Answered,
     Counters,
     Event,
+    Faulted,
     NodeChanged,
     State,
     Vote,
@@ -124,6 +125,7 @@ class Core:
             self._hello(now, node, header.boot, body)
             return
         if isinstance(body, Fault):
+            self._fault(node, body)
             return
         if node.state == "dead" and node.hello is not None and not node.unannounced:
             self._hello(now, node, header.boot, node.hello)
@@ -189,6 +191,13 @@ class Core:
         )
         if node.transfer is not None and boot != node.hello_boot:
             node.transfer.restart(now)
+        if node.hello is not None and boot != node.hello_boot:
+            if hello.uptime_ms < node.hello.uptime_ms:
+                node.fault, node.fault_questions = None, 0
+        elif node.wants_fault(now, self._hello_s):
+            node.fault_questions += 1
+            node.last_discover = now
+            self._out.discover(node)
         node.hello, node.hello_boot, node.unannounced = hello, boot, False
         against = objection(self.fleet, node, hello)
         if against is not None:
@@ -199,6 +208,13 @@ class Core:
             self.events.append(NodeChanged(node.id, "up", cause))
         major, minor, patch = hello.firmware
         self._set_state(now, node, "up", f"{hello.board}, firmware {major}.{minor}.{patch}")
+
+    def _fault(self, node: Node, fault: Fault) -> None:
+        """A fault counts for the run whose HELLO was heard: the node tells it again after each."""
+        if node.unannounced or node.fault == fault:
+            return
+        node.fault = fault
+        self.events.append(Faulted(node.id, node.table.board, fault))
 
     def _recover(self, now: float, node: Node, boot: int, hello: Hello) -> None:
         self._after_jump(now, *self._recovery.hello(node, hello, boot == node.hello_boot))

@@ -73,7 +73,7 @@ def _print_json(event: dict[str, Any]) -> None:
 
 
 def _log_event(variants: dict[int, str], event: Event) -> None:
-    """One line for people. Warnings the service logs itself."""
+    """One line for people. Warnings and faults the service logs itself."""
     if isinstance(event, NodeChanged):
         level = logging.INFO if event.state == "up" else logging.WARNING
         variant = variants[event.node]

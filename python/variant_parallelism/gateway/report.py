@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from variant_parallelism.gateway.types import Answer, Answered, Event, NodeChanged, NodeStatus
+from variant_parallelism.gateway.faults import fault_bits
+from variant_parallelism.gateway.types import (
+    Answer,
+    Answered,
+    Event,
+    Faulted,
+    NodeChanged,
+    NodeStatus,
+)
+from variant_parallelism.wire import Fault
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
@@ -56,8 +65,23 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
             "uptime_ms": hello.uptime_ms,
             "damaged": hello.damaged,
             "rejected": hello.rejected,
+            "multicast": hello.multicast,
         },
+        "fault": None if node.fault is None else fault_json(node.fault),
         "counters": node.counters.as_dict(),
+    }
+
+
+def fault_json(fault: Fault) -> dict[str, Any]:
+    """Registers in hexadecimal; `bits` are those set in CFSR and HFSR, by name."""
+    return {
+        "pc": f"0x{fault.pc:08x}",
+        "lr": f"0x{fault.lr:08x}",
+        "psr": f"0x{fault.psr:08x}",
+        "cfsr": f"0x{fault.status:08x}",
+        "hfsr": f"0x{fault.hard_status:08x}",
+        "address": f"0x{fault.address:08x}",
+        "bits": fault_bits(fault),
     }
 
 
@@ -72,6 +96,14 @@ def event_json(event: Event, variants: dict[int, str]) -> dict[str, Any]:
             "variant": variants[event.node],
             "state": event.state,
             "reason": event.reason,
+        }
+    if isinstance(event, Faulted):
+        return {
+            "event": "fault",
+            "node": event.node,
+            "variant": variants[event.node],
+            "fault": fault_json(event.fault),
+            "text": event.text,
         }
     return {"event": "warning", "text": event.text}
 

@@ -11,12 +11,14 @@ from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.types import Counters, NodeStatus, State
 from variant_parallelism.keys import node_key
 from variant_parallelism.manifest import VariantInfo
-from variant_parallelism.wire import Deframer, Hello, ReplayWindow
+from variant_parallelism.wire import Deframer, Fault, Hello, ReplayWindow, ResetCause
 
 SILENT_PERIODS = 3
 """Heartbeat periods without a word after which a node counts as dead."""
 _DOUBT_PERIODS = 0.5
 """What is left of them when silence is noticed: see `Node.is_silent`."""
+_FAULT_QUESTIONS = 3
+"""Most questions for a fault that a node may have forgotten."""
 
 
 @dataclass(slots=True)
@@ -39,6 +41,10 @@ class Node:
     """When its silence was noticed, if it has said nothing since."""
     hello: Hello | None = None
     hello_boot: int = -1
+    fault: Fault | None = None
+    """What reset it before its present run, if it said so."""
+    fault_questions: int = 0
+    """How often it was asked for that."""
     unannounced: bool = True
     """Whether its present boot has not been seen in a HELLO."""
     last_discover: float = float("-inf")
@@ -99,6 +105,16 @@ class Node:
             self.doubted_at = now
         return self.doubted_at is not None and now >= self.silent_at(hello_s)
 
+    def wants_fault(self, now: float, hello_s: float) -> bool:
+        """Whether to ask for the FAULT that its HELLO lets expect: it follows, but may be lost."""
+        return (
+            self.hello is not None
+            and self.hello.reset_cause is ResetCause.FAULT
+            and self.fault is None
+            and self.fault_questions < _FAULT_QUESTIONS
+            and now >= self.last_discover + hello_s / 2
+        )
+
     def count(self, name: str, amount: int = 1) -> None:
         """Add to one of the node's counters and to the fleet's."""
         self.counters.add(name, amount)
@@ -116,6 +132,7 @@ class Node:
             self.hello,
             None if self.hello is None else self.hello_boot,
             replace(self.counters),
+            self.fault,
         )
 
 

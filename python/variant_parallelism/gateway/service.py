@@ -22,6 +22,7 @@ from variant_parallelism.gateway.types import (
     Answered,
     Counters,
     Event,
+    Faulted,
     NodeChanged,
     NodeStatus,
     Warned,
@@ -192,7 +193,7 @@ class Gateway:
                 future.set_result(event.answer)
         elif isinstance(event, NodeChanged):
             self._changed.set()
-        elif isinstance(event, Warned):
+        elif isinstance(event, Warned | Faulted):
             log.warning("%s", event.text)
         for listener in self._listeners:
             listener(event)

@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from variant_parallelism.wire import Hello
+from variant_parallelism.gateway.faults import describe_fault
+from variant_parallelism.wire import Fault, Hello
 
 Entries: TypeAlias = tuple[tuple[int, int], ...]
 Transport: TypeAlias = Literal["serial", "udp"]
@@ -91,7 +92,8 @@ class Counters:
 class NodeStatus:
     """One node as the gateway sees it. `reason` says why it is not up.
 
-    `boot` is the boot counter of its last HELLO, None before it.
+    `boot` is the boot counter of its last HELLO, None before it. `fault` is what reset the
+    node before its present run, None if nothing is known of one.
     """
 
     id: int
@@ -104,6 +106,7 @@ class NodeStatus:
     hello: Hello | None
     boot: int | None
     counters: Counters
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +132,18 @@ class Warned:
     text: str
 
 
-Event: TypeAlias = NodeChanged | Answered | Warned
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """A node that was reset by a fault says which; told once for each reset."""
+
+    node: int
+    board: str
+    fault: Fault
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        return f"node {self.node} ({self.board}) {describe_fault(self.fault)}"
+
+
+Event: TypeAlias = NodeChanged | Answered | Warned | Faulted
