@@ -1,0 +1,60 @@
+"""Which chip a debug probe is connected to: the id that the chip keeps for debuggers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from variant_parallelism.flash.stm32_chips import chip_name, chip_of_target
+
+Read = Callable[[int], int]
+"""Reads the word at an address; raises what the probe raises where there is no memory."""
+
+# DBGMCU_IDCODE: RM0090, RM0390, RM0385 and RM0410, "MCU device ID code".
+_STM32_IDCODE = 0xE0042000
+_STM32_DEVICE_MASK = 0xFFF
+# FICR INFO.PART: nRF52840 product specification.
+_NRF_PART = 0x10000100
+# SYSINFO CHIP_ID: RP2040 datasheet; bits 31..28 are the revision.
+_RP2040_CHIP_ID = 0x40000000
+_RP2040_MASK = 0x0FFFFFFF
+_RP2040 = 0x00002927
+
+
+@dataclass(frozen=True, slots=True)
+class ChipId:
+    """What a word of a chip must be, and what to call another value."""
+
+    address: int
+    mask: int
+    value: int
+    name: str
+    name_of: Callable[[int], str]
+
+    def found(self, read: Read) -> str | None:
+        """None if the chip is the right one, else what to call it."""
+        value = read(self.address) & self.mask
+        return None if value == self.value else self.name_of(value)
+
+
+def chip_id(pyocd_target: str) -> ChipId | None:
+    """How to recognise the chip that pyOCD calls so; None if there is no way known here."""
+    stm32 = chip_of_target(pyocd_target)
+    if stm32 is not None:
+        return ChipId(
+            _STM32_IDCODE,
+            _STM32_DEVICE_MASK,
+            stm32.product,
+            stm32.name,
+            lambda value: chip_name(value) if value else "another chip",
+        )
+    if pyocd_target.startswith("nrf52"):
+        part = int(pyocd_target[3:8], 16)
+        return ChipId(_NRF_PART, 0xFFFFFFFF, part, f"nRF{part:05X}", _nrf_name)
+    if pyocd_target.startswith("rp2040"):
+        return ChipId(_RP2040_CHIP_ID, _RP2040_MASK, _RP2040, "RP2040", lambda _: "another chip")
+    return None
+
+
+def _nrf_name(part: int) -> str:
+    return f"nRF{part:05X}" if part >> 12 == 0x52 else "another chip"
