@@ -142,6 +142,7 @@ class Bench:
         nodes: Sequence[tuple[str, str]],
         *,
         fleet_id: int = 1,
+        board: str = BOARD,
         key: bytes | None = KEY,
         deadline_ms: int = 30_000,
         hello_ms: int = HELLO_MS,
@@ -149,7 +150,7 @@ class Bench:
         """A fleet of (variant, "serial" or "udp") nodes with ids from 1."""
         tables = [
             NodeTable.model_validate(
-                dict(id=number, variant=variant, board=BOARD, emulated=transport)
+                dict(id=number, variant=variant, board=board, emulated=transport)
             )
             for number, (variant, transport) in enumerate(nodes, start=1)
         ]

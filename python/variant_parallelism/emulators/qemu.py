@@ -99,7 +99,9 @@ class QemuBoard:
             "-device",
             f"loader,file={_escaped(str(self._block))},"
             f"addr={config.board.provision_address:#010x},force-raw=on",
-            *("-chardev", f"{line},id=uart", "-serial", "chardev:uart"),
+            *("-chardev", f"{line},id=uart"),
+            *(("-serial", "null") * config.board.qemu_serial),
+            *("-serial", "chardev:uart"),
             *self._network(),
             *("-chardev", f"socket,id=control,fd={qmp_fd}", "-mon", "chardev=control,mode=control"),
         ]

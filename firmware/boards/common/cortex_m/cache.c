@@ -7,6 +7,9 @@
 #define CCR VP_REGISTER(0xE000ED14u)
 #define CCR_DATA_CACHE (1u << 16)
 #define CCR_INSTRUCTION_CACHE (1u << 17)
+#define CLIDR VP_REGISTER(0xE000ED78u)
+#define CLIDR_LEVEL_1_INSTRUCTION 1u
+#define CLIDR_LEVEL_1_DATA 2u
 #define CCSIDR VP_REGISTER(0xE000ED80u)
 #define CSSELR VP_REGISTER(0xE000ED84u)
 #define LEVEL_1_DATA 0u
@@ -39,13 +42,13 @@ static void invalidate_whole_dcache(void)
 
 void vp_core_enable_caches(void)
 {
-    if ((CCR & CCR_INSTRUCTION_CACHE) == 0u) {
+    if ((CLIDR & CLIDR_LEVEL_1_INSTRUCTION) != 0u && (CCR & CCR_INSTRUCTION_CACHE) == 0u) {
         barrier();
         ICIALLU = 0;
         barrier();
         CCR |= CCR_INSTRUCTION_CACHE;
     }
-    if ((CCR & CCR_DATA_CACHE) == 0u) {
+    if ((CLIDR & CLIDR_LEVEL_1_DATA) != 0u && (CCR & CCR_DATA_CACHE) == 0u) {
         invalidate_whole_dcache();
         barrier();
         CCR |= CCR_DATA_CACHE;

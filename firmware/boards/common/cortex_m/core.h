@@ -39,12 +39,12 @@ void vp_core_sleep(int (*waiting)(void));
  *  a multiple of it and fill whole lines, or share them with nothing that the program writes. */
 #define VP_CORE_CACHE_LINE 32u
 
-/** Invalidates and enables the instruction and the data cache; nothing if they are on. For
- *  vp_board_init, on a core that has them. */
+/** Invalidates and enables the instruction and the data cache, if the core has them and they are off.
+ *  For vp_board_init. */
 void vp_core_enable_caches(void);
 
 /** Writes the lines of some bytes to memory: before a DMA controller reads them. Here and below:
- *  nothing where the data cache is off or missing. */
+ *  nothing where the data cache is off. */
 void vp_core_clean_dcache(const volatile void *data, size_t size);
 
 /** Drops the lines of some bytes: after a DMA controller or the flash controller has written them.

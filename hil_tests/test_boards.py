@@ -1,0 +1,125 @@
+"""Every board that an emulator runs answers bit for bit, and comes back saying why it was away."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hil_bench import DIGITS, ROOT, Bench, Running, code_address
+from variant_parallelism.emulators import EMULATORS
+from variant_parallelism.firmware import board_names, build_images, load_board
+from variant_parallelism.manifest import load_manifest
+from variant_parallelism.training.datasets import Dataset
+from variant_parallelism.wire import ResetCause
+
+BOARDS = [
+    name for name in board_names() if load_board(name).qemu_machine or load_board(name).renode_uart
+]
+# The others' watchdogs are not modelled.
+WITH_WATCHDOG = {"qemu": ("mps2-an386", "mps2-an500", "mps3-an547")}
+UNDEFINED = bytes.fromhex("00de")  # udf #0
+HANG = bytes.fromhex("fee7")  # b .
+UNDEFINSTR = 1 << 16
+FORCED = 1 << 30
+NMI = 2
+HARD_FAULT = 3
+VICTIM = "vp_topk_select"
+
+
+@pytest.fixture(params=BOARDS)
+def board(request: pytest.FixtureRequest, emulator: str) -> str:
+    name = str(request.param)
+    if not EMULATORS[emulator].supports(load_board(name), "serial"):
+        pytest.skip(f"{emulator} does not run board {name}")
+    return name
+
+
+@pytest.fixture
+def board_bench(board: str, emulator: str, tmp_path: Path) -> Bench:
+    path = DIGITS / "manifest.json"
+    built = build_images(path, ["d8", "d24"], board, ROOT / "build" / "hil_tests")
+    images = {image.variant: image.elf for image in built}
+    return Bench(load_manifest(path), DIGITS, images, tmp_path, emulator)
+
+
+def nodes(board: str, emulator: str) -> list[tuple[str, str]]:
+    """Two variants, one on each link that the board has in this emulator."""
+    udp = EMULATORS[emulator].supports(load_board(board), "udp")
+    return [("d8", "serial"), ("d24", "udp" if udp else "serial")]
+
+
+async def until_back(running: Running, node: int, boot: int, cause: ResetCause) -> None:
+    def back() -> bool:
+        return (running.status(node).boot or 0) > boot and running.hello(node).reset_cause is cause
+
+    await running.until(back, f"node {node} back after {cause.name}")
+
+
+async def test_answers_bit_for_bit_also_after_a_reset(
+    board: str, board_bench: Bench, emulator: str, digits: Dataset
+) -> None:
+    fleet = board_bench.fleet(nodes(board, emulator), board=board)
+    async with board_bench.run(fleet) as running:
+        for node in (1, 2):
+            hello = running.hello(node)
+            assert hello.board == running.status(node).board == board
+            assert hello.reset_cause is ResetCause.POWER
+            assert running.status(node).fault is None
+        for image in digits.test_images[:8]:
+            answer = await running.classify(image, 5)
+            assert [vote.node for vote in answer.votes] == [1, 2]
+        for node in (1, 2):
+            boot = running.status(node).boot
+            assert boot is not None
+            await asyncio.to_thread(running.boards[node].reset)
+            await until_back(running, node, boot, ResetCause.EXTERNAL)
+            assert running.status(node).fault is None
+        answer = await running.classify(digits.test_images[8])
+        assert [vote.node for vote in answer.votes] == [1, 2]
+
+
+async def test_faults_are_reported_and_overcome(
+    board: str, board_bench: Bench, emulator: str, digits: Dataset
+) -> None:
+    fleet = board_bench.fleet(nodes(board, emulator), board=board)
+    async with board_bench.run(fleet) as running:
+        for node, (variant, _) in enumerate(nodes(board, emulator), start=1):
+            address = code_address(board_bench.images[variant], VICTIM)
+            await break_at(running, node, address, UNDEFINED, digits, ResetCause.FAULT)
+            fault = running.status(node).fault
+            assert fault is not None
+            assert (fault.pc, fault.psr & 511, fault.address) == (address, HARD_FAULT, 0)
+            assert (fault.status, fault.hard_status) == (UNDEFINSTR, FORCED)
+        answer = await running.classify(digits.test_images[1])
+        assert [vote.node for vote in answer.votes] == [1, 2]
+
+
+async def test_watchdog_says_where_the_firmware_hung(
+    board: str, board_bench: Bench, emulator: str, digits: Dataset
+) -> None:
+    if board not in WITH_WATCHDOG.get(emulator, ()):
+        pytest.skip(f"{emulator} does not model the watchdog of board {board}")
+    fleet = board_bench.fleet(nodes(board, emulator), board=board)
+    async with board_bench.run(fleet) as running:
+        address = code_address(board_bench.images["d8"], VICTIM)
+        await break_at(running, 1, address, HANG, digits, ResetCause.WATCHDOG)
+        fault = running.status(1).fault
+        assert fault is not None
+        assert (fault.pc, fault.psr & 511) == (address, NMI)
+        assert (fault.status, fault.hard_status, fault.address) == (0, 0, 0)
+        answer = await running.classify(digits.test_images[1])
+        assert [vote.node for vote in answer.votes] == [1, 2]
+
+
+async def break_at(
+    running: Running, node: int, address: int, code: bytes, digits: Dataset, cause: ResetCause
+) -> None:
+    """Overwrite code of a node, have it run, and wait until the node is back and has said why."""
+    boot = running.status(node).boot
+    assert boot is not None
+    await asyncio.to_thread(running.boards[node].write_memory, address, code)
+    await running.classify(digits.test_images[0])
+    await until_back(running, node, boot, cause)
+    await running.until(lambda: running.status(node).fault is not None, "the fault's record")
