@@ -1,10 +1,13 @@
-"""An STM32 in its system bootloader on the other end of a pseudo-terminal (AN3155, device side)."""
+"""An STM32 in its system bootloader at the other end of a line (AN3155, device side).
+
+The line is a TCP connection, as of a serial device server: a pseudo-terminal refuses parity.
+"""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import socket
 import threading
-import tty
 from collections.abc import Callable
 from functools import reduce
 from operator import xor
@@ -13,15 +16,19 @@ ACK, NACK = b"\x79", b"\x1f"
 BLANK = 0xFF
 
 
-class Gone(Exception):
-    """The line was closed, or the peer was told to fall silent."""
+class Silent(Exception):
+    """The chip stops answering."""
+
+
+class Unplugged(Exception):
+    """The adapter's cable is pulled."""
 
 
 class Stm32Peer:
     """Flash that only a write after an erase fills, as the chip's; other memory is not there.
 
-    `at_command`, if set, is called with each command byte and may raise Gone: the cable is out.
-    `damage` flips a bit of every byte that it names when it is written.
+    `at_command`, if set, is called with each command byte and may raise Silent or Unplugged.
+    `stuck` are addresses whose lowest bit stays 0 whatever is written.
     """
 
     def __init__(
@@ -33,13 +40,13 @@ class Stm32Peer:
         self.extended = extended
         self.flash = bytearray(sum(sectors))
         self.protected = False
-        self.damage: set[int] = set()
+        self.stuck: set[int] = set()
         self.started_at: int | None = None
         self.at_command: Callable[[int], None] | None = None
         self.commands: list[int] = []
-        self._line, self._other = os.openpty()
-        tty.setraw(self._other)
-        self.path = os.ttyname(self._other)
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._line: socket.socket | None = None
+        self.path = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Stm32Peer:
@@ -47,31 +54,40 @@ class Stm32Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._other)
+        for end in (self._server, self._line):
+            if end is not None and end.fileno() >= 0:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
         self._thread.join(5)
-        os.close(self._line)
 
     def _run(self) -> None:
         try:
+            self._line, _ = self._server.accept()
             while self._take(1) != b"\x7f":
                 pass
             self._say(ACK)
             while True:
                 self._serve()
-        except (OSError, Gone):
+        except Unplugged:
+            assert self._line is not None
+            self._line.close()
+        except (OSError, Silent):
             return
 
     def _take(self, size: int) -> bytes:
+        assert self._line is not None
         data = b""
         while len(data) < size:
-            more = os.read(self._line, size - len(data))
+            more = self._line.recv(size - len(data))
             if not more:
-                raise Gone
+                raise Silent
             data += more
         return data
 
     def _say(self, data: bytes) -> None:
-        os.write(self._line, data)
+        assert self._line is not None
+        self._line.sendall(data)
 
     def _checked(self, size: int, first: bytes = b"") -> bytes | None:
         """Bytes and their checksum; None, and a NACK, if that is wrong."""
@@ -147,7 +163,7 @@ class Stm32Peer:
             return
         for offset, byte in enumerate(data[1:]):
             place = at + offset
-            self.flash[place] &= byte ^ (place + self.origin in self.damage)
+            self.flash[place] &= byte & ~(place + self.origin in self.stuck)
         self._say(ACK)
 
     def _erase(self) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import serial
 
-from stm32_peer import Gone, Stm32Peer
+from stm32_peer import Silent, Stm32Peer
+from variant_parallelism.flash.backend import DisconnectedError
 from variant_parallelism.flash.stm32_bootloader import Bootloader, BootloaderError
 
 SECTORS = [16 << 10, 16 << 10, 64 << 10]
@@ -22,7 +23,7 @@ def peer(request: pytest.FixtureRequest) -> Iterator[Stm32Peer]:
 
 @pytest.fixture
 def loader(peer: Stm32Peer) -> Iterator[Bootloader]:
-    with serial.Serial(peer.path, 115200) as port:
+    with serial.serial_for_url(peer.path) as port:
         yield Bootloader(port, "ttyX", timeout_s=0.3)
 
 
@@ -42,10 +43,10 @@ def test_what_is_written_after_an_erase_is_read_back(peer: Stm32Peer, loader: Bo
 
 
 def test_silence_says_what_to_do() -> None:
-    with Stm32Peer(0x413, SECTORS) as peer, serial.Serial(peer.path, 115200) as port:
+    with Stm32Peer(0x413, SECTORS) as peer, serial.serial_for_url(peer.path) as port:
         loader = Bootloader(port, "ttyX", timeout_s=0.3)
-        peer.at_command = lambda command: (_ for _ in ()).throw(Gone)
-        with pytest.raises(BootloaderError, match="ttyX: the bootloader answers nothing to: tell"):
+        peer.at_command = lambda command: (_ for _ in ()).throw(Silent)
+        with pytest.raises(DisconnectedError, match="ttyX: the bootloader answers nothing to"):
             loader.connect()
         with pytest.raises(BootloaderError, match="no STM32 bootloader answers on ttyX: set BOOT0"):
             loader.connect()

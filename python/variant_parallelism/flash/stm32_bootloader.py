@@ -7,7 +7,7 @@ from functools import reduce
 from operator import xor
 from typing import Protocol
 
-from variant_parallelism.errors import VpError
+from variant_parallelism.flash.backend import DisconnectedError, FlashError
 
 MAX_BLOCK = 256
 """Bytes that one read or write command moves at most."""
@@ -27,8 +27,8 @@ _SYNC_ATTEMPTS = 3
 _WRITE_ALIGNMENT = 4
 
 
-class BootloaderError(VpError):
-    """The bootloader is silent, refuses a command or says what it must not."""
+class BootloaderError(FlashError):
+    """No bootloader is there, or it refuses a command."""
 
 
 class Port(Protocol):
@@ -46,7 +46,7 @@ class Port(Protocol):
 class Bootloader:
     """A chip that was reset with BOOT0 high and waits on a serial line with even parity.
 
-    Every failure is a BootloaderError, in whose text `name` stands for the line.
+    Raises BootloaderError, and DisconnectedError when it falls silent; their texts call it `name`.
     """
 
     def __init__(self, port: Port, name: str, timeout_s: float = 1.0) -> None:
@@ -128,7 +128,7 @@ class Bootloader:
             raise BootloaderError(f"{self._name}: the bootloader refuses to {what}")
         if answer != _ACK:
             said = "nothing" if answer is None else f"{answer:#04x}"
-            raise BootloaderError(
+            raise DisconnectedError(
                 f"{self._name}: the bootloader answers {said} to: {what}; is the cable loose?"
             )
 
@@ -141,7 +141,7 @@ class Bootloader:
         self._port.timeout = self._timeout_s
         data = self._port.read(size)
         if len(data) != size:
-            raise BootloaderError(
+            raise DisconnectedError(
                 f"{self._name}: {len(data)} of {size} bytes came; is the cable loose?"
             )
         return data
