@@ -120,6 +120,11 @@ class Carrier(ABC):
         self._cut = False
         self._timers: set[asyncio.TimerHandle] = set()
 
+    @property
+    def under_way(self) -> int:
+        """How many late deliveries are still to come."""
+        return len(self._timers)
+
     def cut(self) -> None:
         """Deliver nothing any more."""
         self._cut = True
@@ -146,9 +151,15 @@ class Carrier(ABC):
             if wait_s <= 0:
                 self._deliver(direction, data, remark)
             else:
-                loop = asyncio.get_running_loop()
-                timer = loop.call_later(wait_s, self._deliver, direction, data, remark)
-                self._timers.add(timer)
+                self._deliver_later(wait_s, direction, data, remark)
+
+    def _deliver_later(self, wait_s: float, direction: Direction, data: bytes, remark: str) -> None:
+        def arrive() -> None:
+            self._timers.discard(timer)
+            self._deliver(direction, data, remark)
+
+        timer = asyncio.get_running_loop().call_later(wait_s, arrive)
+        self._timers.add(timer)
 
     def _deliver(self, direction: Direction, data: bytes, remark: str) -> None:
         if self._cut:
