@@ -46,12 +46,7 @@ static int is_broadcast(const vp_net *net, const uint8_t to[4])
     return everyone == 255u || subnet != 0u;
 }
 
-static int is_multicast(const uint8_t to[4])
-{
-    return (to[0] & 0xf0u) == 0xe0u;
-}
-
-static int receive_udp(const vp_net *net, const uint8_t *ip, const uint8_t *udp, size_t size,
+static int receive_udp(uint16_t port, const uint8_t *ip, const uint8_t *udp, size_t size,
                        vp_net_datagram *datagram)
 {
     if (size < UDP_HEADER) {
@@ -61,7 +56,7 @@ static int receive_udp(const vp_net *net, const uint8_t *ip, const uint8_t *udp,
     if (udp_size < UDP_HEADER || udp_size > size) {
         return VP_NET_MALFORMED;
     }
-    if (vp_net_get16(udp + 2) != net->config.port) {
+    if (vp_net_get16(udp + 2) != port) {
         return VP_NET_OK;
     }
     if (vp_net_get16(udp + 6) != 0u) {
@@ -96,7 +91,8 @@ static int receive_echo(vp_net *net, const uint8_t *frame, const uint8_t *ip, co
     return VP_NET_OK;
 }
 
-int vp_net_receive_ipv4(vp_net *net, const uint8_t *frame, size_t size, vp_net_datagram *datagram)
+int vp_net_receive_ipv4(vp_net *net, const uint8_t *frame, size_t size, uint64_t now_ms,
+                        vp_net_datagram *datagram)
 {
     const uint8_t *ip = frame + ETHERNET_HEADER;
     size -= ETHERNET_HEADER;
@@ -109,13 +105,17 @@ int vp_net_receive_ipv4(vp_net *net, const uint8_t *frame, size_t size, vp_net_d
         vp_net_fold(vp_net_sum(0, ip, header)) != 0u) {
         return VP_NET_MALFORMED;
     }
-    const int to_me = vp_net_equal(ip + 16, net->config.address, 4);
-    const int to_many = is_broadcast(net, ip + 16) || is_multicast(ip + 16);
-    if ((vp_net_get16(ip + 6) & FRAGMENT_MASK) != 0u || (!to_me && !to_many)) {
+    if ((vp_net_get16(ip + 6) & FRAGMENT_MASK) != 0u) {
         return VP_NET_OK;
     }
-    if (ip[9] == PROTOCOL_UDP) {
-        return receive_udp(net, ip, ip + header, total - header, datagram);
+    if (ip[9] == PROTOCOL_IGMP) {
+        return vp_net_receive_igmp(net, ip, ip + header, total - header, now_ms);
+    }
+    const int to_me = vp_net_equal(ip + 16, net->config.address, 4);
+    const int to_group = (ip[16] & 0xf0u) == 0xe0u && vp_net_equal(ip + 16, net->config.group, 4);
+    if (ip[9] == PROTOCOL_UDP && (to_me || to_group || is_broadcast(net, ip + 16))) {
+        return receive_udp(to_group ? net->config.group_port : net->config.port, ip, ip + header,
+                           total - header, datagram);
     }
     if (ip[9] == PROTOCOL_ICMP && to_me) {
         return receive_echo(net, frame, ip, ip + header, total - header);

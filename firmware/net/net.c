@@ -9,11 +9,19 @@ int vp_net_equal(const uint8_t *a, const uint8_t *b, size_t size)
     return memcmp(a, b, size) == 0;
 }
 
+static int group_ok(const vp_net_config *config)
+{
+    static const uint8_t none[4];
+    return vp_net_equal(config->group, none, 4) ||
+           ((config->group[0] & 0xf0u) == 0xe0u && config->group_port != 0u);
+}
+
 int vp_net_init(vp_net *net, const vp_net_config *config)
 {
     static const uint8_t none[6];
     if (config->send == NULL || vp_net_equal(config->address, none, 4) ||
-        vp_net_equal(config->mac, none, 6) || (config->mac[0] & 1u) != 0u || config->port == 0u) {
+        vp_net_equal(config->mac, none, 6) || (config->mac[0] & 1u) != 0u || config->port == 0u ||
+        !group_ok(config)) {
         return VP_NET_CONFIG;
     }
     memset(net, 0, sizeof(*net));
@@ -132,7 +140,7 @@ void vp_net_send_waiting(vp_net *net)
     }
 }
 
-void vp_net_poll(vp_net *net, uint64_t now_ms)
+static void poll_waiting(vp_net *net, uint64_t now_ms)
 {
     vp_net_waiting *waiting = &net->waiting;
     if (!waiting->active || now_ms - waiting->asked_ms < VP_NET_ARP_RETRY_MS) {
@@ -147,6 +155,12 @@ void vp_net_poll(vp_net *net, uint64_t now_ms)
     vp_net_request_mac(net, waiting->next_hop);
 }
 
+void vp_net_poll(vp_net *net, uint64_t now_ms)
+{
+    poll_waiting(net, now_ms);
+    vp_net_poll_igmp(net, now_ms);
+}
+
 int vp_net_receive(vp_net *net, const uint8_t *frame, size_t size, uint64_t now_ms,
                    vp_net_datagram *datagram)
 {
@@ -159,7 +173,7 @@ int vp_net_receive(vp_net *net, const uint8_t *frame, size_t size, uint64_t now_
                 result = vp_net_receive_arp(net, frame + ETHERNET_HEADER, size - ETHERNET_HEADER,
                                             now_ms);
             } else if (type == TYPE_IPV4) {
-                result = vp_net_receive_ipv4(net, frame, size, datagram);
+                result = vp_net_receive_ipv4(net, frame, size, now_ms, datagram);
             }
         }
     }

@@ -14,6 +14,7 @@
 #define TYPE_IPV4 0x0800u
 #define TYPE_ARP 0x0806u
 #define PROTOCOL_ICMP 1u
+#define PROTOCOL_IGMP 2u
 #define PROTOCOL_UDP 17u
 
 static inline uint16_t vp_net_get16(const uint8_t *from)
@@ -36,7 +37,13 @@ void vp_net_request_mac(vp_net *net, const uint8_t address[4]);
 uint32_t vp_net_sum(uint32_t sum, const uint8_t *data, size_t size);
 uint16_t vp_net_fold(uint32_t sum);
 uint32_t vp_net_pseudo_sum(const uint8_t *addresses, uint8_t protocol, size_t size);
-int vp_net_receive_ipv4(vp_net *net, const uint8_t *frame, size_t size, vp_net_datagram *datagram);
+int vp_net_receive_ipv4(vp_net *net, const uint8_t *frame, size_t size, uint64_t now_ms,
+                        vp_net_datagram *datagram);
+
+/* igmp.c */
+void vp_net_poll_igmp(vp_net *net, uint64_t now_ms);
+int vp_net_receive_igmp(vp_net *net, const uint8_t *ip, const uint8_t *igmp, size_t size,
+                        uint64_t now_ms);
 
 /* net.c */
 int vp_net_equal(const uint8_t *a, const uint8_t *b, size_t size);

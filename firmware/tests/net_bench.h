@@ -11,6 +11,7 @@
 #include "vp/net.h"
 
 #define PORT 5000
+#define GROUP_PORT 47801
 #define MAX_SENT 16
 
 static const uint8_t my_mac[6] = {2, 0, 0, 0, 0, 7};
@@ -18,6 +19,7 @@ static const uint8_t peer_mac[6] = {2, 0, 0, 0, 0, 9};
 static const uint8_t other_mac[6] = {2, 0, 0, 0, 0, 11};
 static const uint8_t broadcast_mac[6] = {255, 255, 255, 255, 255, 255};
 static const uint8_t group_mac[6] = {1, 0, 94, 1, 2, 3};
+static const uint8_t group[4] = {239, 129, 2, 3}; /* Its MAC lacks the upper bit of the 129. */
 static const uint8_t my_address[4] = {10, 0, 2, 15};
 static const uint8_t peer[4] = {10, 0, 2, 2};
 static const uint8_t router[4] = {10, 0, 2, 1};
@@ -117,16 +119,22 @@ static inline void seal_udp(uint8_t *frame, size_t udp_size)
     put16(frame + 40, checksum(pseudo, 12, frame + 34, udp_size));
 }
 
-static inline size_t udp(uint8_t *frame, const uint8_t *mac, const uint8_t *to, const char *text)
+static inline size_t udp_to(uint8_t *frame, const uint8_t *mac, const uint8_t *to, uint16_t port,
+                            const char *text)
 {
     const size_t size = strlen(text);
     put16(frame + 34, 777);
-    put16(frame + 36, PORT);
+    put16(frame + 36, port);
     put16(frame + 38, 8u + size);
     memcpy(frame + 42, text, size);
     const size_t total = ip(frame, mac, to, 17, 8u + size);
     seal_udp(frame, 8u + size);
     return total;
+}
+
+static inline size_t udp(uint8_t *frame, const uint8_t *mac, const uint8_t *to, const char *text)
+{
+    return udp_to(frame, mac, to, PORT, text);
 }
 
 #endif

@@ -159,7 +159,6 @@ static void test_receives_udp(void)
 {
     static const uint8_t everyone[4] = {255, 255, 255, 255};
     static const uint8_t subnet[4] = {10, 0, 2, 255};
-    static const uint8_t group[4] = {239, 1, 2, 3};
     vp_net net;
     vp_net_datagram datagram;
     uint8_t frame[128] = {0};
@@ -167,13 +166,15 @@ static void test_receives_udp(void)
     expect_hi(&net, frame, udp(frame, my_mac, my_address, "hi"));
     expect_hi(&net, frame, udp(frame, broadcast_mac, everyone, "hi"));
     expect_hi(&net, frame, udp(frame, broadcast_mac, subnet, "hi"));
-    expect_hi(&net, frame, udp(frame, group_mac, group, "hi"));
     size_t size = udp(frame, my_mac, my_address, "hi");
     expect_hi(&net, frame, size + 14u); /* Ethernet's padding */
     put16(frame + 40, 0);
     expect_hi(&net, frame, size); /* no checksum */
 
     CHECK(receive(&net, frame, udp(frame, my_mac, peer, "hi"), &datagram) == VP_NET_OK);
+    CHECK(receive(&net, frame, udp(frame, group_mac, group, "hi"), &datagram) == VP_NET_OK);
+    CHECK(receive(&net, frame, udp_to(frame, my_mac, my_address, GROUP_PORT, "hi"), &datagram) ==
+          VP_NET_OK);
     CHECK(receive(&net, frame, udp(frame, other_mac, my_address, "hi"), &datagram) == VP_NET_OK);
     size = udp(frame, my_mac, my_address, "hi");
     put16(frame + 36, PORT + 1);

@@ -154,11 +154,13 @@ static void receive_ethernet(node_app *self)
 static int start_net(node_app *self)
 {
     const vp_provision *identity = &self->identity;
-    vp_net_config config = {.port = identity->port, .send = send_frame};
+    vp_net_config config = {
+        .port = identity->port, .group_port = identity->group_port, .send = send_frame};
     memcpy(config.mac, identity->mac, sizeof(config.mac));
     memcpy(config.address, identity->address, sizeof(config.address));
     memcpy(config.netmask, identity->netmask, sizeof(config.netmask));
     memcpy(config.router, identity->router, sizeof(config.router));
+    memcpy(config.group, identity->group, sizeof(config.group));
     return vp_net_init(&self->net, &config) == VP_NET_OK &&
            vp_board_ethernet_start(identity->mac) == 0;
 }

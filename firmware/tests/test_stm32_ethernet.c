@@ -1,0 +1,419 @@
+/* boards/common/stm32_ethernet on a simulated MAC, PHY and cable. */
+#include "stm32_mac.h"
+#include "vp/board.h"
+#include "stm32.h"
+
+#define ROUNDS 20000u
+
+static const uint8_t own_mac[6] = {2, 0, 0, 0, 0, 7};
+static const uint8_t group_mac[6] = {1, 0, 94, 77, 80, 1};
+static const uint8_t other_mac[6] = {2, 0, 0, 0, 0, 8};
+static const uint8_t all_mac[6] = {255, 255, 255, 255, 255, 255};
+
+uint64_t vp_board_now_us(void)
+{
+    return chip.now_us++;
+}
+
+void vp_stm32_pin_output(uint8_t pin, int level)
+{
+    CHECK(pin == VP_STM32_PHY_RESET && level == 0);
+    chip.reset_us = chip.now_us;
+}
+
+void vp_stm32_pin_write(uint8_t pin, int level)
+{
+    CHECK(pin == VP_STM32_PHY_RESET && level == 1 && chip.now_us - chip.reset_us >= 100u);
+    chip.pin = 1;
+}
+
+void vp_stm32_start_rmii(void)
+{
+    CHECK(chip.pin);
+    chip.rmii = 1;
+}
+
+void vp_core_enable_interrupt(unsigned number)
+{
+    chip.interrupt = number;
+}
+
+static void power_on(void)
+{
+    const uintptr_t at = chip.memory;
+    memset(&chip, 0, sizeof(chip));
+    chip.memory = at;
+    chip.phy[1] = 0x7809u;
+    chip.phy[2] = 0x0007u;
+    chip.phy[3] = 0xc131u;
+    chip.phy[5] = 0x45e1u;
+}
+
+/* The main loop with nothing to do. @return frames that came. */
+static unsigned pass(uint64_t ms)
+{
+    static uint8_t bytes[1514];
+    unsigned came = 0;
+    const uint64_t end_us = chip.now_us + 1000u * ms;
+    while (chip.now_us < end_us) {
+        came += vp_board_ethernet_read(bytes, sizeof(bytes)) != 0u;
+        chip.now_us += 200u;
+    }
+    return came;
+}
+
+static void start_with_link(void)
+{
+    power_on();
+    chip.cable = 1;
+    CHECK(vp_board_ethernet_start(own_mac) == 0);
+    pass(300);
+    CHECK(*reg(0x00) == 0x1c80cu);
+}
+
+static void fill(uint8_t *bytes, size_t size, const uint8_t *to, unsigned seed)
+{
+    memcpy(bytes, to, 6);
+    for (size_t i = 6; i < size; i++) {
+        bytes[i] = (uint8_t)(seed * 31u + i * 7u + (i >> 8));
+    }
+}
+
+static void put_on_wire(const uint8_t *to, size_t size, unsigned seed)
+{
+    frame *const in = &chip.incoming.frame[chip.incoming.end++ % MAX_FRAMES];
+    CHECK(chip.incoming.end - chip.incoming.begin <= MAX_FRAMES);
+    in->size = size;
+    fill(in->bytes, size, to, seed);
+}
+
+static void receive(const uint8_t *to, size_t size, unsigned seed)
+{
+    put_on_wire(to, size, seed);
+    run_receive();
+}
+
+/* The frame with this seed is the next one that the driver hands out. */
+static void expect(const uint8_t *to, size_t size, unsigned seed)
+{
+    static uint8_t wanted[FRAME_ROOM];
+    static uint8_t got[1514];
+    memset(got, 0, sizeof(got));
+    fill(wanted, size, to, seed);
+    CHECK(vp_stm32_ethernet_waiting());
+    CHECK(vp_board_ethernet_read(got, sizeof(got)) == size && memcmp(got, wanted, size) == 0);
+}
+
+static void expect_nothing(void)
+{
+    static uint8_t got[1514];
+    CHECK(vp_board_ethernet_read(got, sizeof(got)) == 0u && !vp_stm32_ethernet_waiting());
+}
+
+static void send(size_t size, unsigned seed)
+{
+    static uint8_t bytes[FRAME_ROOM];
+    fill(bytes, size, other_mac, seed);
+    vp_board_ethernet_write(bytes, size);
+}
+
+static void expect_sent(size_t size, unsigned seed)
+{
+    static uint8_t wanted[FRAME_ROOM];
+    const frame *const out = &chip.sent.frame[chip.sent.begin++ % MAX_FRAMES];
+    fill(wanted, size, other_mac, seed);
+    CHECK(chip.sent.begin <= chip.sent.end && out->size == size &&
+          memcmp(out->bytes, wanted, size) == 0);
+}
+
+static void test_absent(void)
+{
+    static uint8_t bytes[1514];
+    power_on();
+    chip.dead = 1;
+    CHECK(vp_board_ethernet_start(own_mac) == -1);
+    power_on();
+    chip.clockless = 1;
+    CHECK(vp_board_ethernet_start(own_mac) == -1 && chip.now_us < 200000u);
+    power_on();
+    chip.phy_address = 99;
+    CHECK(vp_board_ethernet_start(own_mac) == -1);
+    power_on();
+    chip.phy[2] = 0;
+    CHECK(vp_board_ethernet_start(own_mac) == -1);
+    CHECK(chip.interrupt == 0u && !vp_stm32_ethernet_waiting());
+    CHECK(vp_board_ethernet_read(bytes, sizeof(bytes)) == 0u);
+    vp_board_ethernet_write(bytes, 60);
+    CHECK(chip.sent.end == 0u);
+}
+
+static void test_configuration(void)
+{
+    power_on();
+    chip.phy_address = 31;
+    CHECK(vp_board_ethernet_start(own_mac) == 0);
+    CHECK(chip.interrupt == 61u && *reg(0x40) == 0x0700u && *reg(0x44) == 0x00000002u);
+    CHECK(*reg(0x04) == 0x10u && *reg(0x1000) == 0x02012000u && *reg(0x1018) == 0x02202002u);
+    CHECK(*reg(0x101c) == 0x10040u && *reg(0x10c) == 0x20060u && *reg(0x110) == 0x20c000u);
+    CHECK(chip.receive.count == RECEIVE_RING && chip.send.count >= 4u && chip.maccr_writes == 0u);
+}
+
+static void test_link(void)
+{
+    static const struct {
+        uint16_t partner;
+        uint16_t id2;
+        uint16_t special;
+        uint32_t configuration;
+    } cases[] = {
+        {0x45e1u, 0xc131u, 0, 0x1c80cu},     {0x40a1u, 0xc0f1u, 0, 0x1c00cu},
+        {0x4061u, 0xc131u, 0, 0x1880cu},     {0x0021u, 0xc131u, 0x18u, 0x1800cu},
+        {0x0001u, 0xc0f1u, 0x1018u, 0x1c80cu}, {0x0001u, 0xc0f1u, 0x1008u, 0x1c00cu},
+        {0x0001u, 0xc0f1u, 0x1014u, 0x1880cu}, {0x0001u, 0xc0f1u, 0x1004u, 0x1800cu},
+        {0x0001u, 0xc0f1u, 0, 0x1800cu},     {0x0001u, 0x1234u, 0x18u, 0x1800cu},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        power_on();
+        chip.phy[3] = cases[i].id2;
+        chip.phy[5] = cases[i].partner;
+        chip.phy[31] = cases[i].special;
+        CHECK(vp_board_ethernet_start(own_mac) == 0);
+        pass(1000);
+        CHECK(chip.phy[4] == 0x01e1u && chip.phy[0] == 0x1200u && *reg(0x00) == 0x8000u);
+        chip.cable = 1;
+        pass(300);
+        CHECK(*reg(0x00) == cases[i].configuration && chip.maccr_writes == 1u);
+    }
+}
+
+static void test_link_comes_and_goes(void)
+{
+    start_with_link();
+    const unsigned before = chip.status_reads;
+    pass(5000);
+    CHECK(chip.status_reads - before >= 45u && chip.status_reads - before <= 50u);
+    CHECK(chip.maccr_writes == 1u);
+
+    chip.cable = 0;
+    pass(200);
+    CHECK(*reg(0x00) == 0x18000u);
+    send(60, 1);
+    CHECK(chip.sent.end == 0u);
+    receive(own_mac, 60, 1);
+    expect_nothing();
+    chip.cable = 1;
+    chip.phy[5] = 0x4061u;
+    pass(300);
+    CHECK(*reg(0x00) == 0x1880cu);
+    send(60, 2);
+    expect_sent(60, 2);
+    receive(own_mac, 60, 2);
+    expect(own_mac, 60, 2);
+
+    /* Out and in again between two looks, at another speed. */
+    chip.link_was_lost = 1;
+    chip.phy[5] = 0x45e1u;
+    pass(400);
+    CHECK(*reg(0x00) == 0x1c80cu && chip.maccr_writes == 5u);
+
+    /* The PHY lost its power. */
+    chip.phy_address = 99;
+    pass(200);
+    CHECK((*reg(0x00) & 0xcu) == 0u);
+    chip.phy_address = 0;
+    pass(300);
+    CHECK(*reg(0x00) == 0x1c80cu);
+}
+
+static void test_filter(void)
+{
+    start_with_link();
+    receive(other_mac, 100, 1);
+    expect_nothing();
+    receive(own_mac, 100, 2);
+    receive(group_mac, 100, 3);
+    receive(all_mac, 100, 4);
+    expect(own_mac, 100, 2);
+    expect(group_mac, 100, 3);
+    expect(all_mac, 100, 4);
+    expect_nothing();
+}
+
+static void test_sizes(void)
+{
+    start_with_link();
+    for (unsigned size = 60; size <= 1514u; size += size < 600u || size > 1500u ? 1u : 7u) {
+        receive(own_mac, size, size);
+        expect(own_mac, size, size);
+        send(size, size);
+        expect_sent(size, size);
+        expect_nothing();
+    }
+    CHECK(chip.missed == 0u && chip.torn == 0u);
+}
+
+static void test_bad_frames(void)
+{
+    static const enum fate fates[] = {DAMAGED, RUNT, ENDLESS};
+    uint8_t small[100];
+    start_with_link();
+    for (unsigned round = 0; round < 60u; round++) {
+        const size_t size = round % 2u == 0u ? 200u : 1300u;
+        chip.fate = fates[round % 3u];
+        receive(own_mac, size, round);
+        chip.fate = GOOD;
+        receive(own_mac, 300, round);
+        expect(own_mac, 300, round);
+        expect_nothing();
+    }
+    receive(own_mac, 101, 1);
+    receive(own_mac, 1514, 2);
+    receive(own_mac, 100, 3);
+    CHECK(vp_board_ethernet_read(small, sizeof(small)) == 100u && small[99] == (uint8_t)(93u + 693u));
+    receive(own_mac, 1515, 4);
+    receive(own_mac, 60, 5);
+    expect(own_mac, 60, 5);
+    expect_nothing();
+}
+
+/* More than the ring holds: the first ones come, the others are lost, and it goes on afterwards. */
+static void test_full_receive_ring(void)
+{
+    start_with_link();
+    for (unsigned round = 0; round < 3u; round++) {
+        const unsigned demands = chip.receive_demands;
+        for (unsigned i = 0; i < RECEIVE_RING + 9u; i++) {
+            receive(own_mac, 586, i);
+        }
+        CHECK(chip.receive.suspended && (*reg(0x1014) & RBUS) != 0u);
+        vp_stm32_ethernet_interrupt();
+        CHECK((*reg(0x1014) & (RBUS | RS_NIS)) == RBUS);
+        for (unsigned i = 0; i < RECEIVE_RING; i++) {
+            expect(own_mac, 586, i);
+        }
+        expect_nothing();
+        CHECK(chip.receive_demands == demands + 1u && !chip.receive.suspended);
+        receive(own_mac, 60, 50);
+        expect(own_mac, 60, 50);
+    }
+    CHECK(chip.missed == 27u);
+}
+
+/* The ring ends in the middle of a frame, which the chip marks and Renode leaves without an end. */
+static void test_ring_ends_within_a_frame(void)
+{
+    static const enum fate fates[] = {GOOD, ENDLESS};
+    for (unsigned i = 0; i < 2u; i++) {
+        start_with_link();
+        for (unsigned seed = 0; seed < RECEIVE_RING - 1u; seed++) {
+            receive(own_mac, 400, seed);
+        }
+        chip.fate = fates[i];
+        receive(own_mac, 1400, 99);
+        chip.fate = GOOD;
+        for (unsigned seed = 0; seed < RECEIVE_RING - 1u; seed++) {
+            expect(own_mac, 400, seed);
+        }
+        receive(own_mac, 500, 7);
+        expect(own_mac, 500, 7);
+        expect_nothing();
+    }
+    /* Nothing but one frame without an end in the whole ring. */
+    chip.fate = ENDLESS;
+    receive(own_mac, RECEIVE_RING * BUFFER - 4u > FRAME_ROOM ? FRAME_ROOM : 2000u, 1);
+    chip.fate = GOOD;
+    for (unsigned seed = 0; seed < RECEIVE_RING; seed++) {
+        receive(own_mac, 90, seed);
+        expect(own_mac, 90, seed);
+    }
+}
+
+static void test_full_send_ring(void)
+{
+    start_with_link();
+    chip.lazy = 1;
+    chip.send.suspended = 0;
+    for (unsigned seed = 0; seed < 10u; seed++) {
+        send(170, seed);
+    }
+    for (unsigned i = 0; i < 2u; i++) {
+        run_send();
+        CHECK(chip.sent.end == 6u && chip.torn == 0u);
+    }
+    for (unsigned seed = 0; seed < 6u; seed++) {
+        expect_sent(170, seed);
+    }
+    chip.sent.begin = chip.sent.end = 0;
+    send(60, 1);
+    send(1514, 2);
+    send(1300, 3);
+    send(1514, 4);
+    send(0, 5);
+    send(1515, 6);
+    run_send();
+    expect_sent(60, 1);
+    expect_sent(1514, 2);
+    CHECK(chip.sent.begin == chip.sent.end);
+}
+
+static void test_interrupt(void)
+{
+    start_with_link();
+    receive(own_mac, 60, 1);
+    CHECK((*reg(0x1014) & RS_NIS) == RS_NIS && vp_stm32_ethernet_waiting());
+    vp_stm32_ethernet_interrupt();
+    CHECK((*reg(0x1014) & RS_NIS) == 0u && vp_stm32_ethernet_waiting());
+    expect(own_mac, 60, 1);
+    expect_nothing();
+}
+
+/* Traffic in both directions with a DMA that comes at any time, and a cable that is pulled. */
+static void test_soak(void)
+{
+    uint32_t random = 12345;
+    unsigned in = 0;
+    unsigned out = 0;
+    unsigned answered = 0;
+    start_with_link();
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        random = random * 1664525u + 1013904223u;
+        const unsigned dice = random >> 24;
+        const size_t size = 60u + (random >> 8) % 1455u;
+        chip.lazy = (random & 0x10000u) != 0u;
+        if (dice < 120u && in - out < 4u && chip.incoming.end - chip.incoming.begin < 4u) {
+            put_on_wire(dice & 1u ? own_mac : group_mac, size, in++);
+        } else if (dice < 200u && chip.incoming.begin != chip.incoming.end) {
+            run_receive();
+        } else if (vp_stm32_ethernet_waiting()) {
+            static uint8_t got[1514];
+            const size_t came = vp_board_ethernet_read(got, sizeof(got));
+            static uint8_t wanted[1514];
+            fill(wanted, came, got[0] == 1u ? group_mac : own_mac, out);
+            CHECK(came >= 60u && memcmp(got, wanted, came) == 0);
+            out++;
+            chip.lazy = 0;
+            send(came, out);
+            vp_mac_order();
+            expect_sent(came, out);
+            answered++;
+        }
+    }
+    CHECK(chip.missed == 0u && chip.torn == 0u && answered > ROUNDS / 8u && in - out <= 4u);
+}
+
+int main(void)
+{
+    test_absent();
+    test_configuration();
+    test_link();
+    test_link_comes_and_goes();
+    test_filter();
+    test_sizes();
+    test_bad_frames();
+    test_full_receive_ring();
+    test_ring_ends_within_a_frame();
+    test_full_send_ring();
+    test_interrupt();
+    test_soak();
+    CHECK_DONE();
+}
