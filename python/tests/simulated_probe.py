@@ -193,9 +193,7 @@ class SimulatedChip:
     def _read_flash(self, core: object, offset: int, size: int, data: object) -> int:
         return int.from_bytes(self.flash[offset : offset + size], "little")
 
-    def _write_flash(
-        self, core: object, offset: int, size: int, value: int, data: object
-    ) -> None:
+    def _write_flash(self, core: object, offset: int, size: int, value: int, data: object) -> None:
         # PSIZE (bits 9:8) says how much is written at once.
         if not self._control & _PROGRAM or 1 << (self._control >> 8 & 3) != size:
             self._status |= _PGSERR

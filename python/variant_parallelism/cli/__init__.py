@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "Measure a model on an emulated board.",
     "build": "Build the firmware images of a fleet.",
     "emulate": "Boot a fleet's emulated boards and keep them running.",
+    "flash": "Program boards and wait until their nodes answer.",
     "gateway": "Run the gateway of a fleet.",
     "classify": "Send images to a fleet and print its answers.",
     "demo": "Boot a fleet of emulated boards, stream images, kill boards.",
@@ -49,13 +50,18 @@ def _root(
 
 
 def main() -> None:
-    """Entry point: turns every VpError into one line on stderr and exit status 1."""
+    """Entry point of `vp`."""
+    run(app)
+
+
+def run(program: typer.Typer) -> None:
+    """Run a program; turns every VpError into one line on stderr and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
         # A path may hold what the terminal's encoding lacks.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        program()
     except VpError as error:
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(1)

@@ -64,7 +64,7 @@ def _with_addresses(provision: Provision, fleet: Fleet, node: NodeTable, udp: st
         )
     if network.router is not None and IPv4Address(network.router) not in subnet:
         raise VpError(f"node {node.id}: router {network.router} is not on its subnet {subnet}")
-    return replace(
+    provision = replace(
         provision,
         mac=mac_of(fleet, node),
         address=address,
@@ -73,12 +73,8 @@ def _with_addresses(provision: Provision, fleet: Fleet, node: NodeTable, udp: st
         gateway=gateway,
         port=port,
         gateway_port=parse_endpoint(fleet.table.gateway.listen)[1],
-        **_group(network.multicast),
     )
-
-
-def _group(multicast: str | None) -> dict[str, IPv4Address | int]:
-    if multicast is None:
-        return {}
-    host, port = parse_endpoint(multicast)
-    return {"group": IPv4Address(host), "group_port": port}
+    if network.multicast is None:
+        return provision
+    group, group_port = parse_endpoint(network.multicast)
+    return replace(provision, group=IPv4Address(group), group_port=group_port)

@@ -20,11 +20,13 @@ from variant_parallelism.flash.backend import (
     PagedConnection,
     Progress,
     Segment,
+    Stage,
     Target,
     WrongBoardError,
 )
 from variant_parallelism.flash.chip_id import chip_id
 from variant_parallelism.flash.ports import port_of_usb_device
+from variant_parallelism.flash.usb_access import PERMISSION_HINT
 
 _OPTIONS: dict[str, Any] = {
     "hide_programming_progress": True,
@@ -34,10 +36,6 @@ _OPTIONS: dict[str, Any] = {
     # Left halted by an error half-way: the old firmware must not run on what is there then.
     "resume_on_disconnect": False,
 }
-_UDEV = (
-    "copy pyOCD's udev rules to /etc/udev/rules.d (docs/flashing.md, Permissions) "
-    "and plug it in again"
-)
 
 
 class PyocdBackend:
@@ -155,7 +153,7 @@ class _Twice:
     def __call__(self, fraction: float) -> None:
         if fraction == 0.0:
             self._passes += 1
-        stage = "erase" if self._passes <= 1 else "program"
+        stage: Stage = "erase" if self._passes <= 1 else "program"
         self._progress(stage, round(min(fraction, 1.0) * self._total), self._total)
 
 
@@ -209,7 +207,7 @@ def _lost(probe: str, doing: str, error: Exception) -> FlashError:
     text = _line(error)
     lower = text.lower()
     if any(word in lower for word in ("access denied", "permission", "insufficient")):
-        return AccessError(f"probe {probe}: permission denied: {_UDEV}")
+        return AccessError(f"probe {probe}: {PERMISSION_HINT}")
     if "busy" in lower or "in use" in lower or "claim" in lower:
         return BusyError(f"probe {probe}: another program uses it; close it")
     if doing == "connecting":
