@@ -29,8 +29,8 @@
 #define FLASH_ACR_PREFETCH (1u << 8)
 #define FLASH_ACR_CACHES (3u << 9)
 #define DBGMCU_IDCODE VP_REGISTER(0xE0042000u)
-#define DBGMCU_DEVICE_AND_REVISION 0xFFFF0FFFu
-#define STM32F407_REVISION_A 0x10000413u
+#define DBGMCU_DEVICE 0xFFFu
+#define STM32F407_REVISION_A 0x411u
 
 /* The PLL's input is 2 MHz (7.3.2 recommends it for the least jitter), its output half of the VCO's
  * 100 .. 432 MHz. PLLQ keeps the unused 48 MHz output at or below 48. */
@@ -86,14 +86,15 @@ static void start_overdrive(void)
     (void)wait_for(PWR_CSR_ADDRESS, PWR_OVERDRIVE_SWITCH, PWR_OVERDRIVE_SWITCH, TURNS);
 }
 
-/* F4: caches and prefetch of the flash interface; the first silicon has no working prefetch (ES0182,
- * revision A). F7: its counterpart serves the ITCM bus alone; code comes over AXI and the core's caches. */
+/* F4: caches and prefetch of the flash interface. The first silicon of the F407, which goes by another
+ * device number, has no working prefetch (ES0182, revision A). F7: what corresponds to them serves the
+ * ITCM bus alone; code comes over AXI and the core's caches. */
 static uint32_t flash_features(void)
 {
     if (VP_STM32_F7) {
         return 0;
     }
-    const uint32_t chip = DBGMCU_IDCODE & DBGMCU_DEVICE_AND_REVISION;
+    const uint32_t chip = DBGMCU_IDCODE & DBGMCU_DEVICE;
     return FLASH_ACR_CACHES | (chip == STM32F407_REVISION_A ? 0u : FLASH_ACR_PREFETCH);
 }
 

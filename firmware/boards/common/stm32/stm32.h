@@ -1,8 +1,8 @@
 /**
  * @file stm32.h
- * What the STM32F4 and STM32F7 boards share: clock, pins, USART, watchdog, flash. A board's own facts are
- * in its stm32_config.h. Sections of the reference manuals are those of RM0090 (F407, F429) and, where
- * they differ, of RM0385 (F746); RM0390 (F446) and RM0410 (F767) have the same registers.
+ * What the STM32F4 and STM32F7 boards share: clock, pins, USART, watchdog, flash. A board's own facts
+ * are in its stm32_config.h. Sections of the reference manuals are those of RM0090 (F407, F429) and,
+ * where they differ, of RM0385 (F746); RM0390 (F446) and RM0410 (F767) have the same registers.
  *
  * stm32_config.h defines:
  * - VP_STM32_F7: 1 for an STM32F7, 0 for an STM32F4.
