@@ -82,7 +82,9 @@ def bench(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.fixture(scope="session")
 def large_bench(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """The same models in images that take inputs of up to 144 x 192 pixels."""
-    folder = tmp_path_factory.mktemp("large")
+    # Always the same place: images are built once for a manifest's path.
+    folder = ROOT / "build" / "hil_tests" / "large"
+    folder.mkdir(parents=True, exist_ok=True)
     manifest = load_manifest(DIGITS / "manifest.json")
     for variant in manifest.variants:
         shutil.copy(DIGITS / variant.file, folder / variant.file)
