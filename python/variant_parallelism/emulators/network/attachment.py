@@ -56,6 +56,10 @@ class Network(Protocol):
         """The local IPv4 address that the gateway's UDP socket must be bound to."""
 
     @property
+    def gateway_address(self) -> IPv4Address:
+        """The gateway's address as the nodes see it."""
+
+    @property
     def group(self) -> tuple[IPv4Address, int]:
         """The multicast group that the gateway sends to."""
 

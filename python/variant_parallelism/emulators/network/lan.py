@@ -22,7 +22,7 @@ NETMASK = IPv4Address("255.255.0.0")
 GROUP = IPv4Address("239.77.80.1")
 # Locally administered: 02, then "VP".
 GATEWAY_MAC = bytes.fromhex("025650000001")
-_FIRST_NODE = GATEWAY + 10
+FIRST_NODE = GATEWAY + 10
 _BURST = 64
 
 
@@ -68,6 +68,7 @@ class SwitchedNetwork:
     """
 
     listen_host = LOOPBACK
+    gateway_address = GATEWAY
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class SwitchedNetwork:
             self.recorder.close()
 
     def attach(self, node: int, node_port: int) -> Attachment:
-        address = _FIRST_NODE + len(self.nodes)
+        address = FIRST_NODE + len(self.nodes)
         board = LOOPBACK, self._pool.take()
         station = _DatagramStation(board)
         port = self._switch.add_port(f"node-{node}", Direction.TO_NODE, station.send)
@@ -119,6 +120,14 @@ class SwitchedNetwork:
             gateway=GATEWAY,
             group=None if node in self._unicast_only else self.group,
         )
+
+    def cut(self, node: int) -> None:
+        """Pull a node's cable."""
+        self.nodes[node].cut()
+
+    def restore(self, node: int) -> None:
+        """Plug it in again."""
+        self.nodes[node].restore()
 
     def _to_host(self, frame: bytes) -> None:
         self.host.receive(frame)
