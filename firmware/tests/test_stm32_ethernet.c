@@ -192,7 +192,7 @@ static void test_link_comes_and_goes(void)
     const unsigned before = chip.status_reads;
     pass(5000);
     CHECK(chip.status_reads - before >= 45u && chip.status_reads - before <= 50u);
-    CHECK(chip.maccr_writes == 1u);
+    CHECK(chip.maccr_writes == 1u && chip.partner_reads == 1u);
 
     chip.cable = 0;
     pass(200);
@@ -242,6 +242,7 @@ static void test_filter(void)
 static void test_sizes(void)
 {
     start_with_link();
+    chip.restless = 1;
     for (unsigned size = 60; size <= 1514u; size += size < 600u || size > 1500u ? 1u : 7u) {
         receive(own_mac, size, size);
         expect(own_mac, size, size);
@@ -318,10 +319,11 @@ static void test_ring_ends_within_a_frame(void)
         expect(own_mac, 500, 7);
         expect_nothing();
     }
-    /* Nothing but one frame without an end in the whole ring. */
-    chip.fate = ENDLESS;
-    receive(own_mac, RECEIVE_RING * BUFFER - 4u > FRAME_ROOM ? FRAME_ROOM : 2000u, 1);
-    chip.fate = GOOD;
+    /* A ring full of what is neither the beginning nor the end of a frame. */
+    for (unsigned i = 0; i < chip.receive.count; i++) {
+        descriptor(chip.receive.address[i])[0] = 0;
+    }
+    expect_nothing();
     for (unsigned seed = 0; seed < RECEIVE_RING; seed++) {
         receive(own_mac, 90, seed);
         expect(own_mac, 90, seed);
@@ -375,6 +377,7 @@ static void test_soak(void)
     unsigned out = 0;
     unsigned answered = 0;
     start_with_link();
+    chip.restless = 1;
     for (unsigned round = 0; round < ROUNDS; round++) {
         random = random * 1664525u + 1013904223u;
         const unsigned dice = random >> 24;
