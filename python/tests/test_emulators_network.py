@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from variant_parallelism.emulators.board import BoardConfig
 from variant_parallelism.emulators.faults import Direction, FaultRates, FaultSchedule
 from variant_parallelism.emulators.network import host as host_module
-from variant_parallelism.emulators.network.attachment import DatagramPort
+from variant_parallelism.emulators.network.attachment import Attachment, DatagramPort, TapPort
 from variant_parallelism.emulators.network.frames import (
     ARP_REPLY,
     ARP_REQUEST,
@@ -32,11 +33,15 @@ from variant_parallelism.emulators.network.lan import (
     GATEWAY,
     GATEWAY_MAC,
     GROUP,
+    NETMASK,
     SwitchedNetwork,
 )
 from variant_parallelism.emulators.network.pcapng import Captured, Recorder, read_recording
 from variant_parallelism.emulators.network.switch import Port, Switch
 from variant_parallelism.emulators.ports import LOOPBACK, PortPool
+from variant_parallelism.emulators.qemu import QemuBoard
+from variant_parallelism.firmware import load_board
+from variant_parallelism.wire import Provision
 
 NODE = IPv4Address("10.77.0.11")
 NODE_MAC = bytes.fromhex("525400010001")
@@ -328,3 +333,39 @@ def test_network_joins_boards_and_gateway_and_multicasts_once(tmp_path: Path) ->
         ]  # fmt: skip
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("port", "options"),
+    [
+        (
+            DatagramPort(board=(LOOPBACK, 20001), switch=(LOOPBACK, 40001)),
+            "-netdev dgram,id=lan,local.type=inet,local.host=127.0.0.1,local.port=20001,"
+            "remote.type=inet,remote.host=127.0.0.1,remote.port=40001 "
+            "-net nic,netdev=lan,model=lan9118,macaddr=52:54:00:01:00:01",
+        ),
+        (
+            TapPort("node-1"),
+            "-nic tap,ifname=node-1,script=no,downscript=no,model=lan9118,mac=52:54:00:01:00:01",
+        ),
+    ],
+)
+def test_qemu_is_plugged_into_the_port(
+    port: DatagramPort | TapPort, options: str, tmp_path: Path
+) -> None:
+    attachment = Attachment(port, "127.0.0.1:30000", NODE, NETMASK, GATEWAY, (GROUP, 47801))
+    board = QemuBoard(
+        BoardConfig(
+            node=1,
+            board=load_board("mps2-an386"),
+            image=tmp_path / "image.elf",
+            transport="udp",
+            port=0,
+            provision=Provision(fleet=1, node=1, boot=0, mac=NODE_MAC),
+            next_boot=lambda: 256,
+            workdir=tmp_path,
+            attachment=attachment,
+        )
+    )
+    assert options in " ".join(board.command(3))
+    assert board.udp_endpoint == "127.0.0.1:30000"
