@@ -75,6 +75,7 @@ class SimulatedNode:
         self.compute_s = 0.02
         self.alive = True
         self.fault: wire.Fault | None = None
+        self.multicast = world.fleet.table.network is not None and node.udp is not None
         self.dropped = 0
         self.counter = boot << 16
         self.start()
@@ -130,6 +131,7 @@ class SimulatedNode:
             0,
             self.rejected,
             "mps2-an386",
+            self.multicast,
         )
 
     def _heartbeat(self, life: int) -> None:
@@ -229,16 +231,19 @@ class World:
         self.random = random.Random(seed)
         self.faults = Faults()
         self.delay_s = 0.001
+        self.group_loss = 0.0
         self.bytes_per_s = {node.id: 11_000.0 for node in fleet.nodes if node.serial}
         self.busy_until: dict[int, float] = {}
         self.ids = itertools.count()
         self.events: list[Event] = []
-        self.sent: list[tuple[float, int, bytes]] = []
+        self.sent: list[tuple[float, int | None, bytes]] = []
         self.heard: list[tuple[int, bytes]] = []
         self.tap: Callable[[int, bytes], bytes | None] = lambda node, message: message
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self.core = Core(fleet, boot, **core)  # type: ignore[arg-type]
         self.nodes = {node.id: SimulatedNode(self, node) for node in fleet.nodes}
+        if fleet.table.network is not None:
+            self.core.group_up()
         for node in fleet.nodes:
             self.core.link_up(self.now, node.id)
         self._collect()
@@ -260,8 +265,17 @@ class World:
             else:
                 self.at(delay, lambda d=arriving: self.core.datagram(self.now, node, d))  # type: ignore[misc]
 
+    def _to_group(self, data: bytes) -> None:
+        self.sent.append((self.now, None, data))
+        for node in self.nodes.values():
+            if node.multicast and self.random.random() >= self.group_loss:
+                self._carry(node.id, data)
+
     def _to_node(self, node: int, data: bytes) -> None:
         self.sent.append((self.now, node, data))
+        self._carry(node, data)
+
+    def _carry(self, node: int, data: bytes) -> None:
         line = self.bytes_per_s.get(node)
         wait = 0.0
         if line is not None:
@@ -291,7 +305,11 @@ class World:
 
     def _collect(self) -> None:
         while self.core.outbox:
-            self._to_node(*self.core.outbox.popleft())
+            node, data = self.core.outbox.popleft()
+            if node is None:
+                self._to_group(data)
+            else:
+                self._to_node(node, data)
         self.events.extend(self.core.events)
         self.core.events.clear()
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism.fleet import Fleet
-from variant_parallelism.gateway.dispatch import Transfer
 from variant_parallelism.gateway.inbound import Inbound, stale_warning
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.recovery import BootRecovery, silence_warning
-from variant_parallelism.gateway.requests import Request, RequestBook, check, conclude, is_newer
+from variant_parallelism.gateway.requests import Request, RequestBook, check, conclude
 from variant_parallelism.gateway.roster import SILENT_PERIODS, Node, make_nodes, objection
+from variant_parallelism.gateway.sending import Sending
 from variant_parallelism.gateway.types import (
     Answered,
     Counters,
@@ -62,15 +62,17 @@ class Core:
         self.counters = Counters()
         self.nodes = make_nodes(fleet, highest or {}, self.counters)
         self.events: deque[Event] = deque()
-        self._out = Outbound(fleet, boot, on_boot)
+        self._out = Outbound(fleet, boot, self.counters, on_boot)
         self._book = RequestBook(boot << 8 if first_request is None else first_request)
         self._hello_s = fleet.table.hello_ms / 1000
+        self._sending = Sending(self.nodes, self._out, self._book)
         self._inbound = Inbound(fleet, self.nodes, self.counters)
         self._recovery = BootRecovery(self._out, self.nodes.values())
 
     @property
-    def outbox(self) -> deque[tuple[int, bytes]]:
-        """(node id, bytes for its link), in the order to send: frames or datagrams."""
+    def outbox(self) -> deque[tuple[int | None, bytes]]:
+        """(node id, bytes for its link), in the order to send: frames or datagrams; None for the
+        id of a datagram to the multicast group."""
         return self._out.outbox
 
     def highest_counters(self) -> dict[int, int]:
@@ -94,6 +96,10 @@ class Core:
         node.linked = False
         self._set_state(now, node, "dead", reason)
         self._drive(now)
+
+    def group_up(self) -> None:
+        """The way to the multicast group is open."""
+        self._sending.has_group = True
 
     def stream(self, now: float, node_id: int, data: bytes) -> None:
         """Bytes came over a node's serial line."""
@@ -155,7 +161,7 @@ class Core:
         self.counters.requests += 1
         for node in self.nodes.values():
             if node.state == "up":
-                self._ask(node, request)
+                self._sending.ask(node, request)
         self._drive(now)
         return request
 
@@ -171,9 +177,8 @@ class Core:
     def wake_at(self) -> float:
         """When `poll` has something to do, if nothing happens before (infinity: never)."""
         times = [request.deadline for request in self._book.open.values()]
+        times.append(self._sending.wake_at())
         for node in self.nodes.values():
-            if node.transfer is not None:
-                times.append(node.transfer.wake)
             if node.state in ("up", "refused"):
                 times.append(node.silent_at(self._hello_s))
             if node.wants_hello:
@@ -236,11 +241,11 @@ class Core:
             self.events.append(NodeChanged(node.id, state, reason))
         if state == "up":
             if entered:
-                self._ask_again(node)
+                self._sending.ask_again(node)
             return
         if entered:
             node.next_discover = now
-            node.request, node.transfer = None, None
+            self._sending.release(node)
             node.queue.clear()
 
     def _watch(self, now: float) -> None:
@@ -258,35 +263,6 @@ class Core:
                 self._out.discover(node)
 
     # Requests.
-
-    def _ask(self, node: Node, request: Request) -> None:
-        """Put a request into a node's queue: older ones first, as the node wants them."""
-        request.asked.add(node.id)
-        node.queue.append(request)
-        if len(node.queue) > 1 and node.queue[-2].started > request.started:
-            node.queue = deque(sorted(node.queue, key=lambda waiting: waiting.started))
-
-    def _ask_again(self, node: Node) -> None:
-        """A node came up: it gets the open requests that it was asked before."""
-        for request in self._book.open.values():
-            if node.id in request.asked and not request.settled(node.id):
-                self._ask(node, request)
-
-    def _ask_others(self) -> None:
-        """Ask whoever is up about the requests that nobody answered or still may answer."""
-        for request in self._book.open.values():
-            if request.votes or any(self._may_answer(node, request) for node in request.asked):
-                continue
-            for node in self.nodes.values():
-                if node.state == "up" and node.id not in request.asked:
-                    self._ask(node, request)
-
-    def _may_answer(self, node_id: int, request: Request) -> bool:
-        return self.nodes[node_id].state == "up" and not request.settled(node_id)
-
-    def _renumber(self, node: Node, request: Request) -> None:
-        self._out.begin_request()
-        self._book.renumber(request, node.id)
 
     def _prediction(self, now: float, node: Node, prediction: Prediction, wire_bytes: int) -> None:
         if node.state == "refused" or node.unannounced:
@@ -319,7 +295,7 @@ class Core:
         node.counters.answers += 1
         node.timing.sample_answer(prediction.time_ms / 1000)
         if node.request is request:
-            node.request, node.transfer = None, None
+            self._sending.release(node)
 
     def _error(self, now: float, node: Node, error: NodeError) -> None:
         request = self._book.find(error.request)
@@ -334,17 +310,17 @@ class Core:
         node.count("errors")
         working = node.request is request
         if working:
-            node.request, node.transfer = None, None
+            self._sending.release(node)
         again = error.code is ErrorCode.SUPERSEDED
         if again and node.id not in request.numbers:
-            self._renumber(node, request)
+            self._sending.renumber(node, request)
         elif again and node.begun_boot == self._out.boot:
             again, warning = self._recovery.superseded(node)
             self._after_jump(now, again, warning)
         if not again:
             request.errors[node.id] = error.code.text
         elif working:
-            self._ask(node, request)
+            self._sending.ask(node, request)
 
     def _conclude(self, now: float) -> None:
         for request in list(self._book.open.values()):
@@ -365,34 +341,10 @@ class Core:
 
     def _forget(self, request: Request) -> None:
         self._book.end(request)
-        for node in self.nodes.values():
-            if node.request is request:
-                node.request, node.transfer = None, None
-            if request in node.queue:
-                node.queue.remove(request)
-
-    # Sending.
+        self._sending.forget(request)
 
     def _drive(self, now: float) -> None:
         self._watch(now)
-        self._ask_others()
+        self._sending.ask_others()
         self._conclude(now)
-        for node in self.nodes.values():
-            while node.request is None and node.queue:
-                request = node.queue.popleft()
-                if not request.settled(node.id):
-                    self._begin(now, node, request)
-            if node.transfer is not None and node.request is not None:
-                for chunk in node.transfer.due(now):
-                    self._out.chunk(node, node.request, chunk)
-
-    def _begin(self, now: float, node: Node, request: Request) -> None:
-        """A node's next request; under a new number if it knows a newer one."""
-        newest = node.newest_request
-        if newest is not None and is_newer(newest, request.number(node.id)):
-            self._renumber(node, request)
-        node.newest_request = request.number(node.id)
-        node.begun_boot = self._out.boot
-        node.request = request
-        node.transfer = Transfer(request.chunks, node.timing, now)
-        request.first_sent.setdefault(node.id, now)
+        self._sending.drive(now)

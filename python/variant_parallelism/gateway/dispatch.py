@@ -8,7 +8,7 @@ comes, an empty chunk asks for one. All of it is bookkeeping: nothing here sends
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from variant_parallelism.wire import CHUNK_SIZE, Sack
@@ -39,6 +39,11 @@ class Timing:
         self._sampled = False
         self.answer_s = _FIRST_ANSWER_S
         """How long the node takes from a whole image to its answer, as it says, smoothed."""
+
+    @property
+    def is_line(self) -> bool:
+        """Whether what is sent waits in a queue: a serial line, not a network."""
+        return self._seconds_per_byte > 0
 
     def _nominal(self, chunks: int) -> float:
         return 0.01 + chunks * _CHUNK_ON_WIRE * self._seconds_per_byte
@@ -103,17 +108,30 @@ class Transfer:
         self._sack_counter = -1
         self._doublings = 0
         self._all_lost = False
+        self._asks_first = False
 
     @property
     def flying(self) -> set[int]:
         """Chunks sent and neither reported nor given up as lost: never more than WINDOW."""
         return set(self._flying)
 
-    def due(self, now: float) -> list[Chunk]:
-        """What to send at `now`; `wake` is set to the next time-out."""
-        burst = sorted(self._todo)[: WINDOW - len(self._flying)]
+    @property
+    def missing(self) -> set[int]:
+        """Chunks that are neither there nor flying."""
+        return set(self._todo)
+
+    @property
+    def late(self) -> bool:
+        """Whether a report did not come in time, and has not come since."""
+        return self._doublings > 0
+
+    def due(self, now: float, allowed: Collection[int] | None = None) -> list[Chunk]:
+        """What to send at `now`, of the chunks `allowed` if not None; `wake` is set to the next
+        time-out."""
+        todo = self._todo if allowed is None else self._todo.intersection(allowed)
+        burst = [] if self._asks_first else sorted(todo)[: WINDOW - len(self._flying)]
         if burst:
-            return self._send(burst, now)
+            return self.send(burst, now)
         if now < self.wake:
             return []
         self._doublings = min(self._doublings + 1, _MAX_DOUBLINGS)
@@ -129,7 +147,8 @@ class Transfer:
             seconds = self._timing.timeout(1 if self._doublings else len(self._flying))
         return seconds * 2.0**self._doublings
 
-    def _send(self, burst: list[int], now: float) -> list[Chunk]:
+    def send(self, burst: list[int], now: float) -> list[Chunk]:
+        """Take chunks for sent at `now`, in this order; as messages, the last asks for a report."""
         sent = []
         for number in burst:
             self._todo.discard(number)
@@ -149,16 +168,29 @@ class Transfer:
         self._doublings = 0
         self.wake = now
 
+    def ask_first(self, now: float) -> None:
+        """Ask what is there, and send nothing before the next report."""
+        self._asks_first = True
+        self._doublings = 0
+        self.wake = now
+
+    def doubt(self, now: float) -> None:
+        """Count as late until the next report; a time-out from now it is asked for."""
+        self._doublings = 1
+        self.wake = now + self._patience()
+
     def acknowledge(self, sack: Sack, counter: int, now: float) -> None:
         """Take a report; `counter` is its message's. One overtaken by a newer one is ignored."""
         missing = set(_expand(sack.missing, self.chunks))
         if counter <= self._sack_counter or len(missing) != self.chunks - sack.received:
             return
         self._sack_counter = counter
+        self._asks_first = False
         patience = self._timing.timeout(len(self._flying))
         newest = self._take_arrived(self._flying.keys() - missing, now)
         for number, sent in list(self._flying.items()):
-            silence = now - max(sent.at, self._progress_at)
+            waits_since = max(sent.at, self._progress_at) if self._timing.is_line else sent.at
+            silence = now - waits_since
             if self._all_lost or sent.order < newest or silence >= patience:
                 del self._flying[number]
         self._all_lost = False

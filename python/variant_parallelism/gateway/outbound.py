@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.dispatch import Chunk
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.roster import Node
+from variant_parallelism.gateway.types import Counters
 from variant_parallelism.keys import group_key
 from variant_parallelism.wire import (
     ALL_NODES,
@@ -26,12 +27,17 @@ take a new request for an old one."""
 
 
 class Outbound:
-    """Encodes for a fleet; `outbox` holds (node id, bytes for its link) in order."""
+    """Encodes for a fleet; `outbox` holds (node id, bytes for its link) in order, None for the id
+    of a datagram to the multicast group."""
 
-    def __init__(self, fleet: Fleet, boot: int, on_boot: Callable[[int], None] | None) -> None:
-        self.outbox: deque[tuple[int, bytes]] = deque()
+    def __init__(
+        self, fleet: Fleet, boot: int, counters: Counters, on_boot: Callable[[int], None] | None
+    ) -> None:
+        """`counters` are the fleet's."""
+        self.outbox: deque[tuple[int | None, bytes]] = deque()
         self.boot = boot
         self._fleet_id = fleet.table.id
+        self._counters = counters
         self._key = None if fleet.key is None else group_key(fleet.key, fleet.table.id)
         self._on_boot = on_boot
         self._sequence = 0
@@ -49,24 +55,46 @@ class Outbound:
     def chunk(self, node: Node, request: Request, chunk: Chunk) -> None:
         """A chunk of an image. Its message serves every node that gets it for the first time."""
         if chunk.number is None:
-            self._send(node, *self._encode_chunk(request, node, 0, b"", report=True))
+            number = request.number(node.id)
+            self._send(node, *self._encode_chunk(request, number, 0, b"", report=True))
             return
         node.count("chunks")
         slot = (request.number(node.id), chunk.number, chunk.report)
         ready = request.encoded.get(slot)
         if chunk.again or ready is None or ready[0] <= node.last_counter:
             data = request.chunk(chunk.number)
-            ready = self._encode_chunk(request, node, chunk.number, data, chunk.report)
+            number = request.number(node.id)
+            ready = self._encode_chunk(request, number, chunk.number, data, chunk.report)
         if chunk.again:
             node.count("retransmitted")
         else:
             request.encoded[slot] = ready
         self._send(node, *ready)
 
+    def cast(
+        self, nodes: Iterable[Node], members: Collection[int], request: Request, chunk: Chunk
+    ) -> None:
+        """A chunk to the group: `members` are those that it is meant for, `nodes` all of the fleet.
+
+        Its counter is its own: a node that heard it takes no other message with it for new.
+        """
+        assert chunk.number is not None
+        data = request.chunk(chunk.number)
+        counter, message = self._encode_chunk(request, request.id, chunk.number, data, chunk.report)
+        names = ["chunks", "multicast", "messages_out", *(["retransmitted"] if chunk.again else [])]
+        meant = [node.counters for node in nodes if node.id in members]
+        for counters in (self._counters, *meant):
+            for name in names:
+                counters.add(name)
+            counters.add("bytes_out", len(message))
+        for node in nodes:
+            if not node.serial:
+                node.last_counter = max(node.last_counter, counter)
+        self.outbox.append((None, message))
+
     def _encode_chunk(
-        self, request: Request, node: Node, chunk: int, data: bytes, report: bool
+        self, request: Request, number: int, chunk: int, data: bytes, report: bool
     ) -> tuple[int, bytes]:
-        number = request.number(node.id)
         return self._encode(Input(number, request.k, report, *request.shape, chunk, data))
 
     def _encode(self, body: Body) -> tuple[int, bytes]:

@@ -53,6 +53,8 @@ class Node:
     """Highest counter sent to this node: it refuses messages that fall far behind."""
     newest_request: int | None = None
     """Number of the request begun last: the node takes no older one."""
+    doubted: int = 0
+    """Images left for which multicast does not wait for it: it did not get one that way."""
     begun_boot: int = -1
     """This gateway's boot counter when it began that request."""
     answered_at: int = 0

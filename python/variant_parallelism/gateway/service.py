@@ -174,8 +174,10 @@ class Gateway:
             node_id, data = outbox.popleft()
             if node_id in self._serial:
                 self._serial[node_id].send(data)
-            elif self._udp is not None:
+            elif self._udp is not None and node_id is not None:
                 self._udp.send(node_id, data)
+            elif self._udp is not None:
+                self._udp.send_group(data)
         while self._core.events:
             self._announce(self._core.events.popleft())
         if self._timer is not None:
@@ -217,6 +219,7 @@ class Gateway:
         if udp:
             self._udp = UdpLink(self._on_datagram)
             await self._udp.bind(self.fleet.table.gateway.listen)
+            self._use_group(self._udp)
         for node in self.fleet.nodes:
             if node.serial is not None:
                 self._serial[node.id] = SerialLink(node.id, node.serial, node.baud, self)
@@ -227,6 +230,16 @@ class Gateway:
         reasons = [reason for reason in failures if reason is not None]
         if self._udp is None and len(reasons) == len(self._serial):
             raise VpError(f"no port of {self.fleet.path} opens: {'; '.join(reasons)}")
+
+    def _use_group(self, udp: UdpLink) -> None:
+        network = self.fleet.table.network
+        if network is None or network.multicast is None:
+            return
+        reason = udp.use_group(network.multicast, network.gateway)
+        if reason is None:
+            self._core.group_up()
+        else:
+            log.warning("no multicast, every node gets its input by itself: %s", reason)
 
     async def _start_udp(self, endpoints: dict[int, str]) -> None:
         if self._udp is None:

@@ -76,6 +76,8 @@ class Counters:
     replayed: int = 0
     chunks: int = 0
     retransmitted: int = 0
+    multicast: int = 0
+    """Chunks sent to the group: one for the fleet, and one for each node that it was meant for."""
     messages_in: int = 0
     messages_out: int = 0
     bytes_in: int = 0

@@ -1,4 +1,4 @@
-"""One UDP socket for all of a fleet's UDP nodes."""
+"""One UDP socket for all of a fleet's UDP nodes, and for the group that they listen to."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class UdpLink(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._address_of: dict[int, Address] = {}
         self._node_at: dict[Address, int] = {}
+        self._group: Address | None = None
         self._lost = asyncio.Event()
 
     async def bind(self, listen: str) -> None:
@@ -44,6 +45,25 @@ class UdpLink(asyncio.DatagramProtocol):
             raise VpError(
                 f"cannot listen on udp {listen}: {_NO_HOST}; see [gateway] listen"
             ) from None
+
+    def use_group(self, group: str, interface: str) -> str | None:
+        """Send to a group (`address:port`) through the interface that has this IPv4 address, after
+        `bind`; None, or why that cannot be."""
+        assert self._socket is not None
+        if self._socket.family != socket.AF_INET:
+            return "[gateway] listen is no IPv4 address"
+        try:
+            self._socket.setsockopt(
+                socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface)
+            )
+            self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
+            self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return f"{interface} is no address of this machine; see [network] gateway"
+            return f"{interface}: {error.strerror or error}; see [network] gateway"
+        self._group = parse_endpoint(group)
+        return None
 
     async def start(self) -> None:
         """Receive from here on: once the nodes' addresses are known, or their words are foreign."""
@@ -75,6 +95,10 @@ class UdpLink(asyncio.DatagramProtocol):
         address = self._address_of.get(node_id)
         if self._transport is not None and address is not None:
             self._transport.sendto(data, address)
+
+    def send_group(self, data: bytes) -> None:
+        if self._transport is not None and self._group is not None:
+            self._transport.sendto(data, self._group)
 
     async def close(self) -> None:
         """Return once the port is free again."""

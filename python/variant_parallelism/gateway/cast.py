@@ -1,0 +1,151 @@
+"""One image on its way to several nodes by multicast: what goes out when, and who is waited for.
+
+The group gets the image in bursts of at most `WINDOW` chunks. The next burst goes out once every
+member in step has reported the one before, so that none of them has more than a window to take in.
+What one member alone misses goes to it by unicast beside the next burst, what several miss is sent
+to the group again as part of it. A member that does not report in time is asked by itself and not
+waited for; it is in step again once it reports. All of it is bookkeeping over the members' own
+transfers: when everything was sent once, each of them goes on by itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from variant_parallelism.gateway.dispatch import WINDOW, Chunk, Transfer
+
+_LAPSES = 2
+"""How often a member may fall out of step and come back during one image."""
+
+
+@dataclass(slots=True)
+class _Member:
+    transfer: Transfer
+    lapses: int = 0
+    lapsed: bool = False
+    out: bool = False
+
+    @property
+    def in_step(self) -> bool:
+        return not (self.out or self.lapsed or self.transfer.completed)
+
+
+class Cast:
+    """One image's way to a group. `over`: the members' transfers go on by themselves."""
+
+    def __init__(
+        self,
+        chunks: int,
+        members: Mapping[int, Transfer],
+        doubted: Collection[int],
+        now: float,
+    ) -> None:
+        """`members` by node id; those `doubted` are not waited for before they have reported."""
+        self.chunks = chunks
+        self.over = False
+        self._members: dict[int, _Member] = {}
+        self._next = 0
+        for node, transfer in members.items():
+            self._add(node, transfer, node in doubted, now)
+
+    def __contains__(self, node: int) -> bool:
+        return not self.over and node in self._members
+
+    @property
+    def members(self) -> list[int]:
+        return list(self._members)
+
+    @property
+    def behind(self) -> list[int]:
+        """Members that multicast does not reach, or not in time."""
+        return [
+            node
+            for node, member in self._members.items()
+            if (member.out or member.lapsed) and not member.transfer.completed
+        ]
+
+    def join(self, node: int, transfer: Transfer, now: float) -> None:
+        """A node that may have heard a part of the image already: it is not waited for either."""
+        self._add(node, transfer, True, now)
+
+    def drop(self, node: int) -> None:
+        """A node needs no more of this image."""
+        self._members.pop(node, None)
+
+    def wake_at(self) -> float:
+        """When `due` has something to do, if nothing arrives before."""
+        return min(
+            (
+                member.transfer.wake
+                for member in self._members.values()
+                if member.transfer.flying or not member.in_step
+            ),
+            default=float("inf"),
+        )
+
+    def due(self, now: float) -> list[tuple[int | None, Chunk]]:
+        """What to send at `now`: (node, chunk) by unicast, (None, chunk) to the group."""
+        sending = self._questions(now)
+        in_step = {node: member for node, member in self._members.items() if member.in_step}
+        left = [member for member in self._members.values() if not member.out]
+        if len(left) < 2 or (not in_step and len(left) < len(self._members)):
+            self._end(now)
+        elif in_step and not any(member.transfer.flying for member in in_step.values()):
+            sending += self._round(in_step, now)
+            if self._next == self.chunks:
+                self._end(now)
+        return sending
+
+    def _add(self, node: int, transfer: Transfer, doubted: bool, now: float) -> None:
+        self._members[node] = _Member(transfer, lapsed=doubted)
+        if doubted:
+            transfer.doubt(now)
+
+    def _questions(self, now: float) -> list[tuple[int | None, Chunk]]:
+        """Ask those whose time is over, and see who has reported since."""
+        sending: list[tuple[int | None, Chunk]] = []
+        for node, member in self._members.items():
+            transfer = member.transfer
+            if transfer.flying or not member.in_step:
+                sending += ((node, chunk) for chunk in transfer.due(now, ()))
+            if transfer.completed:
+                continue
+            if transfer.late and not member.lapsed:
+                member.lapsed = True
+                member.lapses += 1
+            elif member.lapsed and not transfer.late:
+                member.lapsed = False
+                heard = set(range(self._next)) - transfer.missing - transfer.flying
+                member.out |= member.lapses > _LAPSES or (self._next > 0 and not heard)
+        return sending
+
+    def _round(self, in_step: dict[int, _Member], now: float) -> list[tuple[int | None, Chunk]]:
+        missing = {node: member.transfer.missing for node, member in in_step.items()}
+        counts = Counter(n for of_one in missing.values() for n in of_one if n < self._next)
+        shared = sorted(number for number, count in counts.items() if count > 1)
+        own = {
+            node: sorted(number for number in of_one if counts[number] == 1)[:WINDOW]
+            for node, of_one in missing.items()
+        }
+        room = WINDOW - max(map(len, own.values()))
+        fresh = range(self._next, self.chunks)
+        burst = [*shared, *fresh][:room]
+        sending: list[tuple[int | None, Chunk]] = []
+        for node, member in in_step.items():
+            if own[node]:
+                sending += ((node, chunk) for chunk in member.transfer.due(now, own[node]))
+            if burst:
+                member.transfer.send(burst, now)
+        sending += (
+            (None, Chunk(number, number == burst[-1], number < self._next)) for number in burst
+        )
+        self._next = max([self._next, *(number + 1 for number in burst)])
+        return sending
+
+    def _end(self, now: float) -> None:
+        """Those that were left behind may have heard more than they said: they are asked first."""
+        self.over = True
+        for node in self.behind:
+            self._members[node].transfer.ask_first(now)
