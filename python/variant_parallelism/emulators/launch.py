@@ -242,7 +242,7 @@ def _provision(
 def _on_network(fleet: Fleet, network: Network) -> Fleet:
     """The fleet with the network's multicast group, for the gateway to use."""
     group, port = network.group
-    table = NetworkTable(gateway=str(network.gateway_address), multicast=f"{group}:{port}")
+    table = NetworkTable(gateway=network.listen_host, multicast=f"{group}:{port}")
     return replace(fleet, table=fleet.table.model_copy(update={"network": table}))
 
 

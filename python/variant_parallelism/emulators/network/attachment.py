@@ -53,11 +53,7 @@ class Network(Protocol):
 
     @property
     def listen_host(self) -> str:
-        """The local IPv4 address that the gateway's UDP socket must be bound to."""
-
-    @property
-    def gateway_address(self) -> IPv4Address:
-        """The gateway's address as the nodes see it."""
+        """The local IPv4 address of the gateway's UDP socket, and of its interface for multicast."""
 
     @property
     def group(self) -> tuple[IPv4Address, int]:

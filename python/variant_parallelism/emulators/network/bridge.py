@@ -39,7 +39,6 @@ class BridgedNetwork:
     """
 
     listen_host = str(GATEWAY)
-    gateway_address = GATEWAY
     group = GROUP, _GROUP_PORT
 
     def __init__(self, recording: Path | None = None, unicast_only: Collection[int] = ()) -> None:

@@ -68,7 +68,6 @@ class SwitchedNetwork:
     """
 
     listen_host = LOOPBACK
-    gateway_address = GATEWAY
 
     def __init__(
         self,
