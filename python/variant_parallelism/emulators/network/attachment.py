@@ -53,7 +53,7 @@ class Network(Protocol):
 
     @property
     def listen_host(self) -> str:
-        """The local IPv4 address of the gateway's UDP socket, and of its interface for multicast."""
+        """The local IPv4 address of the gateway's UDP socket and its interface for multicast."""
 
     @property
     def group(self) -> tuple[IPv4Address, int]:
