@@ -53,6 +53,9 @@ def command(
     provision_only: Annotated[
         bool, typer.Option("--provision-only", help="Write key and addresses, no image.")
     ] = False,
+    uf2_out: Annotated[
+        Path | None, typer.Option(help="Write the node's UF2 file instead, to copy by hand.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the build trees.")] = Path("build/firmware"),
     timeout: Annotated[
         float | None,
@@ -92,6 +95,11 @@ def command(
         flash_run.emulate(loaded, node, board, emulator, source, timeout, once, state_dir, as_json)
         return
     _warn_unkeyed(loaded)
+    if uf2_out is not None:
+        if node is None:
+            raise VpError("--uf2-out writes one file for one node: name it with --node")
+        flash_run.write_uf2(loaded, node, board, source, uf2_out, state_dir)
+        return
     wish = Wish(way, probe, port, drive)
     if all_nodes and wish != Wish(way):
         raise VpError(

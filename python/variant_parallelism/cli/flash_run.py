@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +20,15 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import build_images, load_board
 from variant_parallelism.firmware.build import build_tree
 from variant_parallelism.flash import listing
+from variant_parallelism.flash.backend import Job
 from variant_parallelism.flash.choose import Wish, ask_on_terminal, choose, may_ask
 from variant_parallelism.flash.flasher import Flasher, Outcome, Work, check_baud
 from variant_parallelism.flash.hello import HelloPost
+from variant_parallelism.flash.identity import identity
 from variant_parallelism.flash.image import read_image
 from variant_parallelism.flash.progress import Show, shown
+from variant_parallelism.flash.record import BootRecord
+from variant_parallelism.flash.uf2 import safe_file
 from variant_parallelism.gateway.state import default_state_dir
 
 if TYPE_CHECKING:
@@ -191,6 +196,31 @@ def _run(
         return [one(nodes[0])]
     with ThreadPoolExecutor(min(len(nodes), _AT_ONCE), thread_name_prefix="vp-flash") as pool:
         return list(pool.map(one, nodes))
+
+
+def write_uf2(
+    fleet: Fleet,
+    wanted: int,
+    board_name: str | None,
+    source: Source,
+    out: Path,
+    state_dir: Path | None,
+) -> None:
+    """Write the file that makes a board in its UF2 bootloader one node; it holds keys."""
+    (node,) = chosen(fleet, wanted, board_name)
+    board = load_board(node.board)
+    check_baud(node, board)
+    image = source.segments(fleet, node)
+    boot = BootRecord(fleet, state_dir).next(node.id, 0)
+    content = bytes(safe_file(Job(board, image, identity(fleet, node, boot))))
+    try:
+        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise VpError(f"cannot write {out}: {error.strerror}") from None
+    print(f"{out}: {len(content):,} bytes for node {node.id}, variant {node.variant}, boot {boot}")
+    print("it holds the node's keys: remove it once it is copied")
 
 
 def emulate(
