@@ -13,7 +13,7 @@ import pytest
 # pytest's importlib mode leaves test folders off sys.path; the bench is shared by all files here.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hil_bench import BOARD, DIGITS, LARGE, ROOT, Bench, roomy
+from hil_bench import BOARD, DIGITS, ETHERNET_BOARD, LARGE, ROOT, Bench, roomy
 from variant_parallelism.emulators import EMULATORS
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import build_images
@@ -25,8 +25,16 @@ TEST_LIMIT_S = 150.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--emulator", choices=sorted(EMULATORS), default="qemu", help="what runs the boards"
+        "--emulator",
+        choices=[*sorted(EMULATORS), "all"],
+        default="qemu",
+        help="what runs the boards",
     )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "emulator" in metafunc.fixturenames and metafunc.config.getoption("--emulator") == "all":
+        metafunc.parametrize("emulator", sorted(EMULATORS), indirect=True, scope="session")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,7 +51,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.fixture(scope="session")
 def emulator(request: pytest.FixtureRequest) -> str:
     """The emulator's name; tests skip where it or the compiler is missing."""
-    name = str(request.config.getoption("--emulator"))
+    name = str(getattr(request, "param", request.config.getoption("--emulator")))
     try:
         EMULATORS[name].check()
     except VpError as error:
@@ -68,9 +76,17 @@ def _bench(manifest_folder: Path, workdir: Path, emulator: str) -> Bench:
     manifest = load_manifest(manifest_folder / "manifest.json")
     names = [variant.name for variant in manifest.variants]
     out = ROOT / "build" / "hil_tests"
-    built = build_images(manifest_folder / "manifest.json", names, BOARD, out)
-    images = {image.variant: image.elf for image in built}
-    return Bench(manifest, manifest_folder, images, workdir, emulator)
+    images = {
+        board: {
+            image.variant: image.elf
+            for image in build_images(manifest_folder / "manifest.json", names, board, out)
+        }
+        for board in {BOARD, ETHERNET_BOARD[emulator]}
+    }
+    return Bench(
+        manifest, manifest_folder, images[BOARD], workdir, emulator,
+        images[ETHERNET_BOARD[emulator]],
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

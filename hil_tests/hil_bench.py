@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from variant_parallelism.emulators import Board, launch_fleet
+from variant_parallelism.emulators import EMULATORS, Board, EmulatedFleet, launch_fleet
 from variant_parallelism.emulators.faults import Direction, FaultSchedule, SerialLink, UdpLink
 from variant_parallelism.emulators.network.attachment import Network
+from variant_parallelism.emulators.network.lan import SwitchedNetwork
 from variant_parallelism.emulators.ports import PortPool
+from variant_parallelism.firmware import load_board
 from variant_parallelism.fleet import Fleet, FleetTable, NodeTable, parse_endpoint
 from variant_parallelism.gateway import Answer, Gateway, NodeStatus
 from variant_parallelism.keys import node_key
@@ -30,6 +33,8 @@ from variant_parallelism.wire import Body, Deframer, Header, Hello, WireError, d
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "models" / "digits"
 BOARD = "mps2-an386"
+# What UDP nodes are: Renode does not model the Ethernet controller of the MPS2.
+ETHERNET_BOARD = {"qemu": BOARD, "renode": "stm32f4-disco"}
 # 27,648 bytes, as much as 96 x 96 pixels in colour: 54 chunks.
 LARGE = (144, 192)
 KEY = bytes(range(32))
@@ -118,20 +123,38 @@ def unframed(data: bytes) -> bytes:
 
 
 class Bench:
-    """Makes fleets out of built images."""
+    """Makes fleets out of built images.
+
+    `images` are those of serial nodes, by variant; `ethernet_images` those of UDP nodes if they are
+    not the same.
+    """
 
     def __init__(
         self, manifest: Manifest, folder: Path, images: Mapping[str, Path], workdir: Path,
-        emulator: str,
+        emulator: str, ethernet_images: Mapping[str, Path] | None = None,
     ) -> None:  # fmt: skip
         self.manifest = manifest
         self.folder = folder
         self.images = images
         self.emulator = emulator
         self.ports = PortPool()
+        self._ethernet_images = images if ethernet_images is None else ethernet_images
         self._reference = FamilyReference(manifest, folder)
         self._workdir = workdir
         self._fleets = 0
+
+    def board(self, transport: str) -> str:
+        """The board of nodes that are reached that way."""
+        return BOARD if transport == "serial" else ETHERNET_BOARD[self.emulator]
+
+    def image(self, variant: str, transport: str) -> Path:
+        """What nodes that are reached that way run."""
+        return (self.images if transport == "serial" else self._ethernet_images)[variant]
+
+    def skip_without_watchdog(self, transport: str) -> None:
+        """Skip the test where the emulator has no watchdog for that board."""
+        if self.emulator == "renode":
+            pytest.skip(f"renode does not model the watchdog of board {self.board(transport)}")
 
     @property
     def variants(self) -> list[str]:
@@ -142,15 +165,28 @@ class Bench:
         nodes: Sequence[tuple[str, str]],
         *,
         fleet_id: int = 1,
-        board: str = BOARD,
+        board: str | None = None,
         key: bytes | None = KEY,
         deadline_ms: int = 30_000,
         hello_ms: int = HELLO_MS,
     ) -> Fleet:
-        """A fleet of (variant, "serial" or "udp") nodes with ids from 1."""
+        """A fleet of (variant, "serial" or "udp") nodes with ids from 1; all on `board` if given.
+
+        The test is skipped where the emulator does not run such a board, reached that way.
+        """
+        for transport in {transport for _, transport in nodes}:
+            name = board or self.board(transport)
+            way = "serial" if transport == "serial" else "udp"
+            if not EMULATORS[self.emulator].supports(load_board(name), way):
+                pytest.skip(f"{self.emulator} does not run board {name} with transport {way}")
         tables = [
             NodeTable.model_validate(
-                dict(id=number, variant=variant, board=board, emulated=transport)
+                dict(
+                    id=number,
+                    variant=variant,
+                    board=board or self.board(transport),
+                    emulated=transport,
+                )
             )
             for number, (variant, transport) in enumerate(nodes, start=1)
         ]
@@ -164,6 +200,30 @@ class Bench:
         )
         manifest_path = self.folder / "manifest.json"
         return Fleet(self.folder / "fleet.toml", table, self.manifest, manifest_path, key)
+
+    @asynccontextmanager
+    async def launch(
+        self,
+        fleet: Fleet,
+        workdir: Path,
+        *,
+        images: Mapping[int, Path] | None = None,
+        reply_ports: Mapping[int, int] | None = None,
+        network: Network | None = None,
+    ) -> AsyncIterator[EmulatedFleet]:
+        """Boot a fleet, without a gateway; `launch_fleet` describes the options."""
+        elf = {node.id: self.image(node.variant, node.emulated or "") for node in fleet.nodes}
+        elf |= images or {}
+        udp = [node.id for node in fleet.nodes if node.emulated == "udp"]
+        async with AsyncExitStack() as stack:
+            if network is None and udp and self.emulator == "renode":
+                # Renode has no user network, as QEMU has one for each node.
+                network = await stack.enter_async_context(SwitchedNetwork(self.ports, None, udp))
+            emulated = launch_fleet(
+                fleet, elf, workdir, emulator=self.emulator, ports=self.ports,
+                reply_ports=reply_ports, network=network,
+            )  # fmt: skip
+            yield stack.enter_context(emulated)
 
     @asynccontextmanager
     async def run(
@@ -186,14 +246,10 @@ class Bench:
         workdir = self._workdir / f"fleet-{self._fleets}"
         through = [node.id for node in fleet.nodes] if linked is True else list(linked or [])
         replies = {node: self.ports.take() for node in through}
-        elf = {node.id: self.images[node.variant] for node in fleet.nodes} | dict(images or {})
         async with AsyncExitStack() as stack:
-            emulated = stack.enter_context(
-                launch_fleet(
-                    fleet, elf, workdir, emulator=self.emulator, ports=self.ports,
-                    reply_ports=replies, network=network,
-                )
-            )  # fmt: skip
+            emulated = await stack.enter_async_context(
+                self.launch(fleet, workdir, images=images, reply_ports=replies, network=network)
+            )
             concrete = emulated.fleet
             links: dict[int, Link] = {}
             for node in through:
@@ -236,6 +292,18 @@ def code_address(image: Path, function: str) -> int:
     ).stdout
     (line,) = [line for line in table.splitlines() if line.endswith(f" {function}")]
     return int(line.split()[0], 16) & ~1
+
+
+def code_at(image: Path, address: int, size: int) -> bytes:
+    """What an image holds there."""
+    span = [f"--start-address={address}", f"--stop-address={address + size}"]
+    dump = subprocess.run(
+        ["arm-none-eabi-objdump", "-s", "-j", ".text", *span, image],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return bytes.fromhex(dump.splitlines()[-1].split()[1])
 
 
 def roomy(manifest: Manifest, height: int, width: int) -> Manifest:

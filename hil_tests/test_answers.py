@@ -60,7 +60,7 @@ async def test_boards_say_who_they_are(bench: Bench) -> None:
             assert (hello.height, hello.width, hello.channels) == (variant.resolution,) * 2 + (1,)
             assert hello.classes == 10
             assert hello.capacity == bench.manifest.input.size
-            assert hello.board == status.board == "mps2-an386"
+            assert hello.board == status.board == bench.board(transport)
             assert hello.reset_cause is ResetCause.POWER
             assert (hello.damaged, hello.rejected) == (0, 0)
 
@@ -106,7 +106,7 @@ async def test_inputs_that_a_node_cannot_take_are_errors(
     bench: Bench, large_bench: Bench, digits: Dataset
 ) -> None:
     fleet = large_bench.fleet([("d8", "serial"), ("d12", "udp")])
-    roomless = bench.images["d12"]
+    roomless = bench.image("d12", "udp")
     async with bench.run(bench.fleet([("d8", "udp")])) as running:
         answer = await running.classify(noise(1, 9, 9))
         assert answer.class_index is None and answer.votes == ()
@@ -120,7 +120,7 @@ async def test_inputs_that_a_node_cannot_take_are_errors(
 
 async def test_wrong_model_is_refused_with_its_name(bench: Bench, digits: Dataset) -> None:
     fleet = bench.fleet([("d8", "serial"), ("d12", "udp")])
-    images = {2: bench.images["d16"]}
+    images = {2: bench.image("d16", "udp")}
     async with bench.run(fleet, images=images, wait_for=1) as running:
         status = await running.until_state(2, "refused")
         assert status.reason == "it runs d16 but the fleet file says d12"

@@ -177,10 +177,12 @@ UNDEFINED = bytes.fromhex("00de")  # udf #0
 async def test_firmware_that_hangs_or_faults_is_back_and_says_why(
     bench: Bench, digits: Dataset, transport: str, instruction: bytes, cause: ResetCause
 ) -> None:
+    if cause is ResetCause.WATCHDOG:
+        bench.skip_without_watchdog(transport)
     fleet = bench.fleet([("d12", transport), ("d8", "udp")])
     async with bench.run(fleet, linked=[1]) as running:
         boot = running.boots(1)[-1]
-        where = code_address(bench.images["d12"], "vp_topk_select")
+        where = code_address(bench.image("d12", transport), "vp_topk_select")
         await asyncio.to_thread(running.boards[1].write_memory, where, instruction)
         answer = await running.classify(digits.test_images[0])
         assert 2 in [vote.node for vote in answer.votes]

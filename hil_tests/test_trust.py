@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from hil_bench import KEY, Bench, Running
-from variant_parallelism.emulators import launch_fleet
 from variant_parallelism.emulators.faults import Direction, SerialLink, UdpLink
 from variant_parallelism.keys import group_key, node_key
 from variant_parallelism.training.datasets import Dataset
@@ -173,8 +172,7 @@ async def test_node_with_another_fleets_key_never_takes_part(
         assert isinstance(link, UdpLink)
         # The link carries what the intruder says to the gateway from the address of node 1.
         through = {1: link.node_side_port}
-        images = {1: bench.images["d8"]}
-        with launch_fleet(theirs, images, tmp_path, ports=bench.ports, reply_ports=through):
+        async with bench.launch(theirs, tmp_path, reply_ports=through):
 
             def forged() -> int:
                 return running.status(1).counters.forged

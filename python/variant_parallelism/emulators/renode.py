@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from variant_parallelism._paths import firmware_dir
 from variant_parallelism.emulators.board import Board, BoardConfig, PortTakenError, Transport
+from variant_parallelism.emulators.network.attachment import DatagramPort
 from variant_parallelism.emulators.ports import LOOPBACK
 from variant_parallelism.emulators.renode_monitor import (
     RenodeError,
@@ -24,6 +25,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import BoardInfo
 
 PLATFORM = "board.repl"
+_CABLE_CLASS = Path(__file__).with_name("renode_ethernet.cs")
 # Bytes of a host reach a board, and the boards wait for each other, once per quantum.
 QUANTUM_S = "0.001"
 # Renode's log: errors and above.
@@ -47,6 +49,13 @@ class RenodeEmulator:
         return (board.renode_uart if transport == "serial" else board.renode_ethernet) is not None
 
     def create(self, config: BoardConfig) -> Board:
+        attachment = config.attachment
+        if config.transport == "udp" and (
+            attachment is None or not isinstance(attachment.port, DatagramPort)
+        ):
+            raise VpError(
+                f"{config.name}: Renode has no network of its own: UDP nodes need a SwitchedNetwork"
+            )
         with self._lock:
             emulation = self._emulations.get(config.workdir)
             if emulation is None:
@@ -67,11 +76,19 @@ class Emulation:
         self._monitor: RenodeMonitor | None = None
         self._machines: set[str] = set()
         self._on: set[str] = set()
+        self._cable_is_defined = False
         self._numbers = count(1)
 
     def running(self, name: str) -> bool:
         monitor = self._monitor
         return name in self._on and monitor is not None and monitor.running
+
+    def define_cable(self, name: str) -> None:
+        """Have Renode know `CreateDatagramCable`."""
+        with self._lock:
+            if not self._cable_is_defined:
+                self.command(f"include {quoted_path(_CABLE_CLASS)}", name)
+                self._cable_is_defined = True
 
     def command(self, line: str, name: str) -> str:
         """A monitor command for machine `name`; every failure is a VpError that names it."""
@@ -111,8 +128,8 @@ class Emulation:
                 self._end()
 
     def new_name(self, name: str) -> str:
-        """A name that nothing in this emulation has yet."""
-        return f"{name}.{next(self._numbers)}".replace("-", "_").replace(".", "_")
+        """A name for a line of board `name` that nothing in this emulation has had yet."""
+        return f"line_{next(self._numbers)}_of_{name.replace('-', '_')}"
 
     def _end(self) -> None:
         if self._monitor is not None:
@@ -120,6 +137,7 @@ class Emulation:
             self._monitor = None
         self._machines.clear()
         self._on.clear()
+        self._cable_is_defined = False
 
 
 class RenodeBoard:
@@ -147,7 +165,8 @@ class RenodeBoard:
 
     @property
     def udp_endpoint(self) -> str | None:
-        return None
+        attachment = self._config.attachment
+        return attachment.endpoint if attachment is not None else None
 
     @property
     def running(self) -> bool:
@@ -226,16 +245,29 @@ class RenodeBoard:
 
     def _plug_in(self) -> None:
         config = self._config
-        name = self._emulation.new_name(f"uart-{self.name}")
-        # Without telnet's escapes: every byte passes as it is.
-        self._execute(f'emulation CreateServerSocketTerminal {config.port} "{name}" false')
-        self._line = name
-        self._execute(f"connector Connect {config.board.renode_uart} {name}")
+        line = self._emulation.new_name(self.name)
+        if config.attachment is None:
+            # Without telnet's escapes: every byte passes as it is.
+            create = f'CreateServerSocketTerminal {config.port} "{line}" false'
+        else:
+            self._emulation.define_cable(self.name)
+            port = config.attachment.port
+            assert isinstance(port, DatagramPort)
+            create = f'CreateDatagramCable "{line}" {port.board[1]} {port.switch[1]}'
+        self._execute(f"emulation {create}")
+        self._line = line
+        self._execute(f"connector Connect {self._peripheral} {line}")
 
     def _unplug(self) -> None:
         if self._line is not None:
-            self._execute(f"connector Disconnect {self._config.board.renode_uart} {self._line}")
+            self._execute(f"connector Disconnect {self._peripheral} {self._line}")
             self._execute(f"{self._line} Dispose")
+
+    @property
+    def _peripheral(self) -> str | None:
+        board = self._config.board
+        is_serial = self._config.transport == "serial"
+        return board.renode_uart if is_serial else board.renode_ethernet
 
     def _execute(self, line: str) -> str:
         return self._emulation.command(line, self.name)
