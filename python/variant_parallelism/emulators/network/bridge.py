@@ -5,8 +5,11 @@ For a process in a network namespace of its own (`run_privately`).
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import socket
+import struct
 import subprocess
 from collections.abc import Collection
 from contextlib import suppress
@@ -24,11 +27,17 @@ _BRIDGE = "gateway"
 _GROUP_PORT = 47801
 _ALL_PROTOCOLS = 3
 _BURST = 64
+# linux/sockios.h and linux/ethtool.h
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_STXCSUM = 0x17
 # Every interface would speak IPv6 by itself.
 _NO_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 # The bridge asks for members (IGMP) and believes the answers after a tenth of a second: from then
 # on a group's frames reach only the nodes that joined.
-_SNOOPING = "mcast_snooping 1 mcast_querier 1 mcast_query_response_interval 10"
+_SNOOPING = (
+    f"link set {_BRIDGE} type bridge mcast_snooping 1 mcast_query_response_interval 10",
+    f"link set {_BRIDGE} type bridge mcast_querier 1",
+)
 
 
 class BridgedNetwork:
@@ -55,10 +64,12 @@ class BridgedNetwork:
         prefix = IPv4Address(NETMASK).packed.count(255) * 8
         _ip(
             "link set lo up",
-            f"link add {_BRIDGE} type bridge stp_state 0 forward_delay 0 {_SNOOPING}",
+            f"link add {_BRIDGE} type bridge stp_state 0 forward_delay 0",
+            *_SNOOPING,
             f"addr add {GATEWAY}/{prefix} dev {_BRIDGE}",
             f"link set {_BRIDGE} up",
         )
+        _write_checksums(_BRIDGE)
         if self._recording is not None:
             self.recorder = Recorder(self._recording)
             self._sniff()
@@ -114,6 +125,14 @@ class BridgedNetwork:
                 if interface == _BRIDGE or interface in self._taps:
                     leaves = kind == socket.PACKET_OUTGOING
                     self.recorder.record(interface, leaves == (interface == _BRIDGE), frame)
+
+
+def _write_checksums(interface: str) -> None:
+    """Have the kernel write checksums at once: the recording would have frames without."""
+    off = array.array("I", [_ETHTOOL_STXCSUM, 0])
+    request = struct.pack("16sP", interface.encode(), off.buffer_info()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCETHTOOL, request)
 
 
 def _ip(*commands: str) -> None:
