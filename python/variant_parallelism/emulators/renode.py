@@ -23,6 +23,7 @@ from variant_parallelism.emulators.renode_monitor import (
 )
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import BoardInfo
+from variant_parallelism.flash.image import load_segments
 
 PLATFORM = "board.repl"
 _CABLE_CLASS = Path(__file__).with_name("renode_ethernet.cs")
@@ -225,10 +226,11 @@ class RenodeBoard:
         vectors = config.board.flash_origin
         if config.board.vectors_origin is not None:
             vectors = config.board.vectors_origin
-        load = (
-            f"sysbus LoadELF {quoted_path(config.image)}; "
-            f"sysbus LoadBinary {quoted_path(self._block)} {config.board.provision_address:#x}; "
-            f"sysbus.cpu VectorTableOffset {vectors:#x}"
+        # Not LoadELF: it would clear what start-up leaves alone, and thus the reset record.
+        parts = [*self._image_parts(), (self._block, config.board.provision_address)]
+        load = "; ".join(
+            [f"sysbus LoadBinary {quoted_path(path)} {address:#x}" for path, address in parts]
+            + [f"sysbus.cpu VectorTableOffset {vectors:#x}"]
         )
         if is_new:
             # Renode runs the macro of this name at each reset, whoever asks for that.
@@ -242,6 +244,15 @@ class RenodeBoard:
         self._execute(f"sysbus ZeroRange {ram}")
         self._execute("machine Reset")
         self._execute("sysbus.cpu IsHalted false")
+
+    def _image_parts(self) -> list[tuple[Path, int]]:
+        """Files with what the image has for the flash, and where each belongs."""
+        parts = []
+        for number, segment in enumerate(load_segments(self._config.image)):
+            path = self._config.workdir / f"{self.name}.image-{number}.bin"
+            path.write_bytes(segment.data)
+            parts.append((path, segment.address))
+        return parts
 
     def _plug_in(self) -> None:
         config = self._config

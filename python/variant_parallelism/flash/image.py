@@ -20,13 +20,14 @@ def read_image(path: Path, board: BoardInfo, variant: VariantInfo) -> tuple[Segm
     Raises VpError if it cannot be read, TooLargeError if it does not fit, FlashError if it was
     not built for this board and variant.
     """
-    segments = _load(path)
+    segments = load_segments(path)
     _check_fit(path, segments, board)
     _check_content(path, segments, board, variant)
     return segments
 
 
-def _load(path: Path) -> tuple[Segment, ...]:
+def load_segments(path: Path) -> tuple[Segment, ...]:
+    """What an ELF file has to load, by rising address and unchecked; VpError if it has nothing."""
     try:
         with path.open("rb") as file:
             elf = ELFFile(file)
