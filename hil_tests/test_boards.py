@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hil_bench import DIGITS, ROOT, Bench, Running, code_address
+from hil_bench import DIGITS, ROOT, Bench, Running, code_address, code_at
 from variant_parallelism.emulators import EMULATORS
 from variant_parallelism.firmware import board_names, build_images, load_board
 from variant_parallelism.manifest import load_manifest
@@ -86,8 +86,9 @@ async def test_faults_are_reported_and_overcome(
     fleet = board_bench.fleet(nodes(board, emulator), board=board)
     async with board_bench.run(fleet) as running:
         for node, (variant, _) in enumerate(nodes(board, emulator), start=1):
-            address = code_address(board_bench.images[variant], VICTIM)
-            await break_at(running, node, address, UNDEFINED, digits, ResetCause.FAULT)
+            image = board_bench.images[variant]
+            address = code_address(image, VICTIM)
+            await break_at(running, node, image, UNDEFINED, digits, ResetCause.FAULT)
             fault = running.status(node).fault
             assert fault is not None
             assert (fault.pc, fault.psr & 511, fault.address) == (address, HARD_FAULT, 0)
@@ -103,8 +104,9 @@ async def test_watchdog_says_where_the_firmware_hung(
         pytest.skip(f"{emulator} does not model the watchdog of board {board}")
     fleet = board_bench.fleet(nodes(board, emulator), board=board)
     async with board_bench.run(fleet) as running:
-        address = code_address(board_bench.images["d8"], VICTIM)
-        await break_at(running, 1, address, HANG, digits, ResetCause.WATCHDOG)
+        image = board_bench.images["d8"]
+        address = code_address(image, VICTIM)
+        await break_at(running, 1, image, HANG, digits, ResetCause.WATCHDOG)
         fault = running.status(1).fault
         assert fault is not None
         assert (fault.pc, fault.psr & 511) == (address, NMI)
@@ -114,12 +116,19 @@ async def test_watchdog_says_where_the_firmware_hung(
 
 
 async def break_at(
-    running: Running, node: int, address: int, code: bytes, digits: Dataset, cause: ResetCause
+    running: Running, node: int, image: Path, code: bytes, digits: Dataset, cause: ResetCause
 ) -> None:
-    """Overwrite code of a node, have it run, and wait until the node is back and has said why."""
+    """Overwrite code of a node, have it run, wait until the node is back and has said why; mend it.
+
+    Where the code lies in flash, a reset does not mend it.
+    """
     boot = running.status(node).boot
     assert boot is not None
+    address = code_address(image, VICTIM)
     await asyncio.to_thread(running.boards[node].write_memory, address, code)
-    await running.classify(digits.test_images[0])
+    question = asyncio.create_task(running.classify(digits.test_images[0]))
     await until_back(running, node, boot, cause)
     await running.until(lambda: running.status(node).fault is not None, "the fault's record")
+    whole = code_at(image, address, len(code))
+    await asyncio.to_thread(running.boards[node].write_memory, address, whole)
+    await question
