@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def test_command_warns_of_a_long_step(
     single["variants"] = [v for v in single["variants"] if v["name"] == "d8"]
     (tmp_path / "manifest.json").write_text(json.dumps(single))
     shutil.copy(DIGITS.parent / "d8.tflite", tmp_path)
-    command(tmp_path / "manifest.json", None, tmp_path / "out", as_json=True)
+    command(tmp_path / "manifest.json", out=tmp_path / "out", as_json=True)
     printed = capsys.readouterr()
     assert re.fullmatch(
         r"warning: variant d8: step CONV_2D \d+ \([\d,]+ multiplications\) may take [\d,]+ ms on "
@@ -206,8 +207,14 @@ def test_boards_are_well_formed() -> None:
     for name in board_names():
         board = load_board(name)
         assert board.name == name
-        end = board.flash_origin + board.flash_size
-        assert board.provision_address >= end, "the image could overwrite the provisioning block"
+        spans = [(board.flash_origin, board.flash_size), (board.provision_address, 128)]
+        if board.vectors_origin is not None and board.vectors_size is not None:
+            spans.append((board.vectors_origin, board.vectors_size))
+        if board.journal_address is not None and board.journal_page_size is not None:
+            spans.append((board.journal_address, 2 * board.journal_page_size))
+        spans.sort()
+        for (origin, size), (following, _) in pairwise(spans):
+            assert origin + size <= following, f"{name}: parts of its flash overlap"
 
 
 def test_command_prints_one_line() -> None:

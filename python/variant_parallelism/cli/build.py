@@ -14,16 +14,21 @@ from variant_parallelism.cli.sizes import parse_bytes
 from variant_parallelism.errors import VpError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from variant_parallelism.firmware import Image, Misfit
 
-    from variant_parallelism.firmware import Image
-    from variant_parallelism.firmware.tflm_checkout import TflmCheckout
+ALL = "all"
+DEFAULT_BOARD = "mps2-an386"
 
 
 def command(
     source: Annotated[Path, typer.Argument(help="A fleet.toml, or a manifest.json.")],
     board: Annotated[
-        str | None, typer.Option(help="Build for this board [the fleet's; mps2-an386].")
+        str | None,
+        typer.Option(help="Build for this board, or for all there are [the fleet's; mps2-an386]."),
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="Build this variant; may be given several times [all of SOURCE]."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the build trees.")] = Path("build/firmware"),
     ram: Annotated[
@@ -40,61 +45,81 @@ def command(
     """Build the firmware images that SOURCE needs and print what they take."""
     from rich.console import Console
 
+    from variant_parallelism.firmware import Image, Misfit, build_pairs
+
     console = Console(stderr=True)
     checkout = open_tflm(runtime, tflm_path)
     if checkout is not None and ram is not None:
         raise VpError("--ram is for compiled models: the tflm runtime plans its own memory")
     budget = None if ram is None else parse_bytes("--ram", ram)
-    images = _build(source, board, out, console, checkout, budget)
+    manifest, pairs = _pairs(source, board, variant)
+    results = build_pairs(manifest, pairs, out, console, checkout, budget)
+    images = [result for result in results if isinstance(result, Image)]
+    misfits = [result for result in results if isinstance(result, Misfit)]
     for image in images:
         if image.warning is not None:
             print(f"warning: {image.warning}", file=sys.stderr)
     if as_json:
-        print(json.dumps([image.as_json() for image in images]))
+        print(json.dumps([result.as_json() for result in results]))
     else:
-        _print(images)
+        _print(results)
+    if len(misfits) == 1:
+        raise VpError(misfits[0].reason)
+    if misfits:
+        raise VpError(f"{len(misfits)} of {len(results)} images do not fit their boards")
 
 
-def _build(
-    source: Path,
-    board: str | None,
-    out: Path,
-    console: Console,
-    tflm: TflmCheckout | None,
-    ram: int | None,
-) -> list[Image]:
-    from variant_parallelism.firmware import build_fleet, build_images
+def _pairs(
+    source: Path, board: str | None, only: list[str] | None
+) -> tuple[Path, list[tuple[str, str]]]:
+    """The manifest, and which variants are wanted for which boards."""
+    from variant_parallelism.firmware import board_names, load_board
     from variant_parallelism.fleet import load_fleet
     from variant_parallelism.manifest import load_manifest
 
     if source.suffix == ".toml":
         fleet = load_fleet(source)
-        if board is None:
-            images = build_fleet(fleet, out, console, tflm, ram).values()
-            return list({(image.variant, image.board): image for image in images}.values())
-        variants = sorted({node.variant for node in fleet.nodes})
-        return build_images(fleet.manifest_path, variants, board, out, console, tflm, ram)
-    variants = [variant.name for variant in load_manifest(source).variants]
-    return build_images(source, variants, board or "mps2-an386", out, console, tflm, ram)
+        path = fleet.manifest_path
+        own = sorted({(node.variant, node.board) for node in fleet.nodes})
+        names = sorted({node.variant for node in fleet.nodes})
+    else:
+        path = source
+        names = [variant.name for variant in load_manifest(source).variants]
+        own = [(name, DEFAULT_BOARD) for name in names]
+    for name in only or ():
+        if name not in names:
+            raise VpError(f"{source} has no variant {name!r}: it has {', '.join(names)}")
+    if board is not None:
+        boards = board_names() if board == ALL else [load_board(board).name]
+        own = [(name, each) for each in boards for name in names]
+    return path, [pair for pair in own if not only or pair[0] in only]
 
 
-def _print(images: list[Image]) -> None:
+def _print(results: list[Image | Misfit]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+
+    from variant_parallelism.firmware import Image
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for head in ("variant", "board"):
         table.add_column(head, no_wrap=True)
     for head in ("flash", "of", "RAM", "of", "arena", "stack"):
         table.add_column(head, justify="right")
-    for image in images:
-        numbers = (image.flash, image.flash_available, image.ram, image.ram_available)
-        table.add_row(
-            image.variant,
-            image.board,
-            *(f"{number:,}" for number in (*numbers, image.arena, image.stack)),
-        )
+    for result in results:
+        if isinstance(result, Image):
+            table.add_row(result.variant, result.board, *_numbers(result))
+        else:
+            table.add_row(result.variant, result.board, "too large")
     Console().print(table)
-    for image in images:
-        print(image.elf)
+    for result in results:
+        print(result.elf if isinstance(result, Image) else result.reason)
+
+
+def _numbers(image: Image) -> list[str]:
+    numbers = (
+        *(image.flash, image.flash_available, image.ram, image.ram_available),
+        *(image.arena, image.stack),
+    )
+    return [f"{number:,}" for number in numbers]

@@ -9,14 +9,24 @@ Needs arm-none-eabi-gcc, cmake and ninja. What has not changed is not built agai
 """
 
 from variant_parallelism.firmware.boards import BoardInfo, board_names, load_board
-from variant_parallelism.firmware.build import Image, build_fleet, build_image, build_images
+from variant_parallelism.firmware.build import (
+    Image,
+    TooLargeError,
+    build_fleet,
+    build_image,
+    build_images,
+)
+from variant_parallelism.firmware.every_board import Misfit, build_pairs
 
 __all__ = [
     "BoardInfo",
     "Image",
+    "Misfit",
+    "TooLargeError",
     "board_names",
     "build_fleet",
     "build_image",
     "build_images",
+    "build_pairs",
     "load_board",
 ]

@@ -38,6 +38,10 @@ _OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes")
 _STAMP = "configured.json"
 
 
+class TooLargeError(VpError):
+    """An image does not fit the memory of its board."""
+
+
 @dataclass(frozen=True)
 class Image:
     """A linked image. Sizes in bytes.
@@ -108,7 +112,8 @@ def build_images(
     They stand in build/images under build_tree(...). With `tflm` the models run on TensorFlow Lite
     Micro, from that checkout, instead of being compiled. `ram` is what the arena of a compiled one
     may take, in bytes, as for vp_converters.compile_model. VpError if a tool is missing, a
-    variant or board unknown, a model cannot be compiled, or an image does not fit the board.
+    variant or board unknown or a model cannot be compiled, TooLargeError if an image does not fit
+    the board.
     """
     manifest = load_manifest(manifest_path)
     target = load_board(board)
@@ -118,7 +123,7 @@ def build_images(
     runtime = _runtime(target, tflm, ram)
     tree = board if tflm is None else f"{board}-tflm"
     root = build_tree(out_dir, manifest_path, manifest.name, tree)
-    with _made_and_locked(root), _progress(console, len(variant_names)) as advance:
+    with _made_and_locked(root), progress_bar(console, len(variant_names)) as advance:
         variants_dir = root / "variants"
         remove_stale(variants_dir, {variant.name for variant in manifest.variants})
         images = []
@@ -187,7 +192,7 @@ def _configure(build: Path, variants_dir: Path, board: str, runtime: Runtime) ->
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def _too_large(output: str, variant: str, board: BoardInfo) -> VpError | None:
+def _too_large(output: str, variant: str, board: BoardInfo) -> TooLargeError | None:
     overflows = _OVERFLOW.findall(output)
     if not overflows:
         return None
@@ -197,7 +202,7 @@ def _too_large(output: str, variant: str, board: BoardInfo) -> VpError | None:
         f"board {board.name} has {have[region]:,}"
         for region, excess in sorted(set(overflows))
     ]
-    return VpError(f"variant {variant} needs {'; and '.join(needs)}")
+    return TooLargeError(f"variant {variant} needs {'; and '.join(needs)}")
 
 
 def _image(
@@ -234,7 +239,8 @@ def _made_and_locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(console: Console | None, total: int) -> Iterator[Any]:
+def progress_bar(console: Console | None, total: int) -> Iterator[Any]:
+    """A bar of `total` steps on `console`; gives a function of a text and of steps done."""
     if console is None:
         yield lambda text, done: None
         return
