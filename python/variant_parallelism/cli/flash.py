@@ -29,13 +29,17 @@ def command(
     ] = None,
     way: Annotated[
         str | None,
-        typer.Option("--with", metavar="WAY", help="pyocd, uf2 or stm32-uart [the board's]."),
+        typer.Option(
+            "--with",
+            metavar="WAY",
+            help="pyocd, uf2 or stm32-uart; else what the board has and is there.",
+        ),
     ] = None,
     probe: Annotated[
         str | None, typer.Option(help="Unique id of the debug probe, or its beginning.")
     ] = None,
     port: Annotated[
-        str | None, typer.Option(help="Serial port of an STM32's bootloader [the node's].")
+        str | None, typer.Option(help="Serial port of an STM32's bootloader, if not the node's.")
     ] = None,
     drive: Annotated[str | None, typer.Option(help="Folder of the UF2 drive.")] = None,
     emulator: Annotated[

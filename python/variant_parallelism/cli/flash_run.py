@@ -85,6 +85,9 @@ def show_seen(fleet: Fleet | None, as_json: bool) -> None:
     if fleet is not None:
         console.print()
         console.print(_nodes_table(fleet))
+    hint = listing.hint(seen)
+    if hint is not None:
+        console.print(f"\n{hint}")
     console.print("\nNext:")
     for step in listing.next_steps(seen, None if fleet is None else str(fleet.path), nodes):
         console.print(f"  {step}")

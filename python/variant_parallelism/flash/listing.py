@@ -110,6 +110,16 @@ def table(seen: Seen) -> Table:
     return rows
 
 
+def hint(seen: Seen) -> str | None:
+    """What to do first where no board is connected."""
+    if seen.probes or seen.drives:
+        return None
+    return (
+        "No board is connected: plug in its debug probe or USB cable (a Pico with BOOTSEL held). "
+        "An STM32 in its serial bootloader is flashed with --with stm32-uart."
+    )
+
+
 def next_steps(seen: Seen, fleet: str | None, nodes: list[int]) -> list[str]:
     """What to type now."""
     file = fleet or "fleet.toml"
