@@ -47,6 +47,18 @@ def fault_messages(world: World) -> int:
             [],
         ),
         (
+            wire.Fault(0x100, 0x83, 0x61000002, 0, 0, 0),
+            "hung at 0x00000100: the watchdog warned (NMI); "
+            "run arm-none-eabi-addr2line -f -e IMAGE 0x00000100 0x00000083",
+            [],
+        ),
+        (
+            wire.Fault(0x100, 0xFFFFFFFF, 0x61000020, 0, 0, 0),
+            "faulted at 0x00000100: interrupt 16, which is the watchdog's warning or not expected; "
+            "run arm-none-eabi-addr2line -f -e IMAGE 0x00000100",
+            [],
+        ),
+        (
             wire.Fault(0x100, 0xFFFFFFFF, 0, 1 << 25 | 1 << 24, 1 << 5, 0),
             "faulted at 0x00000100: unaligned access and division by zero "
             "(UNALIGNED DIVBYZERO HFSR.5); run arm-none-eabi-addr2line -f -e IMAGE 0x00000100",

@@ -104,7 +104,7 @@ typedef struct vp_hello {
 typedef struct vp_fault {
     uint32_t pc;           /**< Instruction that faulted, or the next one. */
     uint32_t lr;
-    uint32_t psr;
+    uint32_t psr;          /**< xPSR; bits 0-8: the exception that was taken (3: HardFault). */
     uint32_t status;       /**< CFSR. */
     uint32_t hard_status;  /**< HFSR. */
     uint32_t address;      /**< BFAR or MMFAR, whichever is valid; else 0. */

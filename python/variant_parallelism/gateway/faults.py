@@ -30,6 +30,9 @@ _CFSR = {
 }
 _ADDRESS_VALID = {7: "MMARVALID", 15: "BFARVALID"}
 _HFSR = {1: "VECTTBL", 30: "FORCED", 31: "DEBUGEVT"}
+_EXCEPTION = 0x1FF
+_NMI = 2
+_FIRST_INTERRUPT = 16
 _EXC_RETURN = 0xFFFFFF00
 """From here on LR is no address but tells an exception how to return (B1.5.8)."""
 
@@ -50,14 +53,25 @@ def describe_fault(fault: Fault) -> str:
     places = f"0x{fault.pc:08x}"
     if fault.lr < _EXC_RETURN:
         places += f" 0x{fault.lr:08x}"
-    what = " and ".join(causes) or "hard fault, the processor does not say why"
+    what = " and ".join(causes) or _unexplained(fault)
     if any(fault.status >> bit & 1 for bit in _ADDRESS_VALID):
         what += f" of 0x{fault.address:08x}"
     bits = " ".join(fault_bits(fault))
+    verb = "hung" if fault.psr & _EXCEPTION == _NMI else "faulted"
     return (
-        f"faulted at 0x{fault.pc:08x}: {what}{f' ({bits})' if bits else ''}; "
+        f"{verb} at 0x{fault.pc:08x}: {what}{f' ({bits})' if bits else ''}; "
         f"run arm-none-eabi-addr2line -f -e IMAGE {places}"
     )
+
+
+def _unexplained(fault: Fault) -> str:
+    exception = fault.psr & _EXCEPTION
+    if exception == _NMI:
+        return "the watchdog warned (NMI)"
+    if exception >= _FIRST_INTERRUPT:
+        number = exception - _FIRST_INTERRUPT
+        return f"interrupt {number}, which is the watchdog's warning or not expected"
+    return "hard fault, the processor does not say why"
 
 
 def _set_bits(register: int) -> list[int]:
