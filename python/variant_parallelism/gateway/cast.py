@@ -3,9 +3,9 @@
 The group gets the image in bursts of at most `WINDOW` chunks. The next burst goes out once every
 member in step has reported the one before, so that none of them has more than a window to take in.
 What one member alone misses goes to it by unicast beside the next burst, what several miss is sent
-to the group again as part of it. A member that does not report in time is asked by itself and not
-waited for; it is in step again once it reports. All of it is bookkeeping over the members' own
-transfers: when everything was sent once, each of them goes on by itself.
+to the group again as part of it. A member that does not report in time is asked, by itself; if it
+does not answer that in time either, it is not waited for before it reports. All of it is a matter
+of the members' own transfers: when everything was sent once, each of them goes on by itself.
 """
 
 from __future__ import annotations
@@ -89,8 +89,7 @@ class Cast:
         """What to send at `now`: (node, chunk) by unicast, (None, chunk) to the group."""
         sending = self._questions(now)
         in_step = {node: member for node, member in self._members.items() if member.in_step}
-        left = [member for member in self._members.values() if not member.out]
-        if len(left) < 2 or (not in_step and len(left) < len(self._members)):
+        if not in_step and (not self._members or any(m.out for m in self._members.values())):
             self._end(now)
         elif in_step and not any(member.transfer.flying for member in in_step.values()):
             sending += self._round(in_step, now)
@@ -117,9 +116,14 @@ class Cast:
                 member.lapses += 1
             elif member.lapsed and not transfer.late:
                 member.lapsed = False
-                heard = set(range(self._next)) - transfer.missing - transfer.flying
-                member.out |= member.lapses > _LAPSES or (self._next > 0 and not heard)
+                member.out |= member.lapses > _LAPSES
+            if member.in_step and self._is_deaf(transfer):
+                member.out = True
         return sending
+
+    def _is_deaf(self, transfer: Transfer) -> bool:
+        """Whether a node has reported that it got nothing of what the group was sent."""
+        return 0 < self._next == sum(number < self._next for number in transfer.missing)
 
     def _round(self, in_step: dict[int, _Member], now: float) -> list[tuple[int | None, Chunk]]:
         missing = {node: member.transfer.missing for node, member in in_step.items()}

@@ -19,6 +19,9 @@ WINDOW = 6
 _MIN_TIMEOUT_S = 0.02
 _MAX_RATIO = 10.0
 _MAX_DOUBLINGS = 2
+_LATE = 2
+"""Questions without a report from which on a node counts as late: the first makes up for a lost
+report."""
 _FIRST_ANSWER_S = 0.1
 _BITS_PER_BYTE = 10
 _CHUNK_ON_WIRE = CHUNK_SIZE + 32
@@ -122,8 +125,8 @@ class Transfer:
 
     @property
     def late(self) -> bool:
-        """Whether a report did not come in time, and has not come since."""
-        return self._doublings > 0
+        """Whether a question was not answered in time, and nothing was reported since."""
+        return self._doublings >= _LATE
 
     def due(self, now: float, allowed: Collection[int] | None = None) -> list[Chunk]:
         """What to send at `now`, of the chunks `allowed` if not None; `wake` is set to the next
@@ -176,7 +179,7 @@ class Transfer:
 
     def doubt(self, now: float) -> None:
         """Count as late until the next report; a time-out from now it is asked for."""
-        self._doublings = 1
+        self._doublings = _LATE
         self.wake = now + self._patience()
 
     def acknowledge(self, sack: Sack, counter: int, now: float) -> None:
