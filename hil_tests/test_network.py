@@ -22,7 +22,7 @@ from variant_parallelism.emulators.network.bridge import BridgedNetwork
 from variant_parallelism.emulators.network.frames import Datagram, FrameError, read_frame
 from variant_parallelism.emulators.network.lan import SwitchedNetwork
 from variant_parallelism.emulators.network.namespace import in_private_namespace, run_privately
-from variant_parallelism.emulators.network.pcapng import Captured, read_recording
+from variant_parallelism.emulators.network.pcapng import Captured, Reader
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import load_board
 from variant_parallelism.fleet import Fleet
@@ -45,14 +45,16 @@ def ethernet(emulator: str) -> None:
 
 @dataclass
 class Wired:
-    """A running fleet, its network, and what the network has recorded."""
+    """A running fleet and its network."""
 
     running: Running
     network: SwitchedNetwork | BridgedNetwork
+    reader: Reader
 
     def recorded(self) -> list[Captured]:
-        self.network.recorder.flush()
-        return read_recording(self.network.recorder.path)
+        """The frames since the last call."""
+        self.network.flush()
+        return self.reader.read()
 
 
 @asynccontextmanager
@@ -73,7 +75,7 @@ async def wired(
         network = SwitchedNetwork(bench.ports, recording, unicast_only)
     fleet = bench.fleet([(name, "udp") for name in bench.variants[:nodes]], hello_ms=hello_ms)
     async with network, bench.run(fleet, network=network) as running:
-        yield Wired(running, network)
+        yield Wired(running, network, Reader(recording))
 
 
 def chunks(fleet: Fleet, captured: list[Captured]) -> list[tuple[Datagram, Input]]:
@@ -122,10 +124,10 @@ async def undisturbed(it: Wired, nodes: int, copies: int) -> AsyncIterator[list[
     """
     found = 0
     for seed in range(MOST_IMAGES):
-        before = len(it.recorded())
+        it.recorded()
         answer = await it.running.classify(noise(seed, *LARGE))
         assert len(answer.votes) == nodes, answer.errors
-        captured = it.recorded()[before:]
+        captured = it.recorded()
         if len(chunks(it.running.fleet, sent_by_gateway(captured))) == copies * CHUNKS:
             found += 1
             yield captured

@@ -13,7 +13,6 @@ import struct
 import subprocess
 from collections.abc import Collection
 from contextlib import suppress
-from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
 
@@ -26,7 +25,6 @@ from variant_parallelism.errors import VpError
 _BRIDGE = "gateway"
 _GROUP_PORT = 47801
 _ALL_PROTOCOLS = 3
-_BURST = 64
 # linux/sockios.h and linux/ethtool.h
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
@@ -55,23 +53,23 @@ class BridgedNetwork:
         self._unicast_only = unicast_only
         self._taps: list[str] = []
         self._sniffer: socket.socket | None = None
+        self._recorder: Recorder | None = None
 
     async def __aenter__(self) -> BridgedNetwork:
         if not in_private_namespace():
             raise VpError("a bridge is made in a network namespace of its own only: run_privately")
         with suppress(OSError):
             _NO_IPV6.write_text("1")
-        prefix = IPv4Address(NETMASK).packed.count(255) * 8
         _ip(
             "link set lo up",
             f"link add {_BRIDGE} type bridge stp_state 0 forward_delay 0",
             *_SNOOPING,
-            f"addr add {GATEWAY}/{prefix} dev {_BRIDGE}",
+            f"addr add {GATEWAY}/{NETMASK} dev {_BRIDGE}",
             f"link set {_BRIDGE} up",
         )
         _write_checksums(_BRIDGE)
         if self._recording is not None:
-            self.recorder = Recorder(self._recording)
+            self._recorder = Recorder(self._recording)
             self._sniff()
         return self
 
@@ -81,11 +79,12 @@ class BridgedNetwork:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._record()
         if self._sniffer is not None:
             asyncio.get_running_loop().remove_reader(self._sniffer)
-            self._record()
             self._sniffer.close()
-            self.recorder.close()
+        if self._recorder is not None:
+            self._recorder.close()
         _ip(*(f"link delete {tap}" for tap in self._taps), f"link delete {_BRIDGE}")
 
     def attach(self, node: int, node_port: int) -> Attachment:
@@ -110,6 +109,12 @@ class BridgedNetwork:
         """Plug it in again."""
         _ip(f"link set node-{node} up")
 
+    def flush(self) -> None:
+        """Bring everything that has passed so far into the recording's file."""
+        self._record()
+        if self._recorder is not None:
+            self._recorder.flush()
+
     def _sniff(self) -> None:
         everything = socket.htons(_ALL_PROTOCOLS)
         self._sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, everything)
@@ -118,13 +123,14 @@ class BridgedNetwork:
         asyncio.get_running_loop().add_reader(self._sniffer, self._record)
 
     def _record(self) -> None:
-        assert self._sniffer is not None
+        if self._sniffer is None or self._recorder is None:
+            return
         with suppress(OSError):
-            for _ in range(_BURST):
+            while True:
                 frame, (interface, _, kind, *_) = self._sniffer.recvfrom(65536)
                 if interface == _BRIDGE or interface in self._taps:
                     leaves = kind == socket.PACKET_OUTGOING
-                    self.recorder.record(interface, leaves == (interface == _BRIDGE), frame)
+                    self._recorder.record(interface, leaves == (interface == _BRIDGE), frame)
 
 
 def _write_checksums(interface: str) -> None:

@@ -82,8 +82,8 @@ class SwitchedNetwork:
         self._stations: list[_DatagramStation] = []
 
     async def __aenter__(self) -> SwitchedNetwork:
-        self.recorder = Recorder(self._recording) if self._recording else None
-        self._switch = Switch(self.recorder)
+        self._recorder = Recorder(self._recording) if self._recording else None
+        self._switch = Switch(self._recorder)
         self.gateway = self._switch.add_port("gateway", Direction.TO_GATEWAY, self._to_host)
         self.host = GatewayHost(GATEWAY, GATEWAY_MAC, self.gateway.receive)
         self.group = GROUP, self.host.join(GROUP)
@@ -99,8 +99,8 @@ class SwitchedNetwork:
         self.host.close()
         for station in self._stations:
             station.close()
-        if self.recorder is not None:
-            self.recorder.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
     def attach(self, node: int, node_port: int) -> Attachment:
         address = FIRST_NODE + len(self.nodes)
@@ -127,6 +127,11 @@ class SwitchedNetwork:
     def restore(self, node: int) -> None:
         """Plug it in again."""
         self.nodes[node].restore()
+
+    def flush(self) -> None:
+        """Bring everything that has passed so far into the recording's file."""
+        if self._recorder is not None:
+            self._recorder.flush()
 
     def _to_host(self, frame: bytes) -> None:
         self.host.receive(frame)

@@ -85,29 +85,47 @@ class Recorder:
         self._file.write(struct.pack("<I", kind) + size + body + size)
 
 
+class Reader:
+    """Reads what a `Recorder` writes, also while it does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._interfaces: list[str] = []
+        self._at = 0
+
+    def read(self) -> list[Captured]:
+        """The frames since the last call; ValueError if the file ends within a block."""
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read()
+        frames = []
+        at = 0
+        while at < len(data):
+            kind, size = struct.unpack("<II", data[at : at + 8].ljust(8, b"\0"))
+            if size < 12 or data[at + size - 4 : at + size] != data[at + 4 : at + 8]:
+                raise ValueError(f"{self._path}: damaged or cut short at byte {self._at + at}")
+            body = data[at + 8 : at + size - 4]
+            if kind == _INTERFACE:
+                self._interfaces.append(_options(body[8:])[_OPTION_NAME].decode())
+            elif kind == _PACKET:
+                frames.append(self._packet(body))
+            at += size
+        self._at += at
+        return frames
+
+    def _packet(self, body: bytes) -> Captured:
+        number, high, low, length, _ = struct.unpack_from("<IIIII", body)
+        options = _options(body[20 + length + -length % 4 :])
+        (flags,) = struct.unpack("<I", options[_OPTION_FLAGS])
+        remark = options.get(_OPTION_COMMENT, b"").decode()
+        frame = body[20 : 20 + length]
+        time_ns = high << 32 | low
+        return Captured(self._interfaces[number], flags == _INBOUND, time_ns, remark, frame)
+
+
 def read_recording(path: Path) -> list[Captured]:
-    """The frames of a file that a `Recorder` wrote; ValueError if it did not."""
-    data = path.read_bytes()
-    interfaces: list[str] = []
-    frames = []
-    at = 0
-    while at < len(data):
-        kind, size = struct.unpack("<II", data[at : at + 8].ljust(8, b"\0"))
-        if size < 12 or data[at + size - 4 : at + size] != data[at + 4 : at + 8]:
-            raise ValueError(f"{path} is damaged or cut short at byte {at}")
-        body = data[at + 8 : at + size - 4]
-        if kind == _INTERFACE:
-            interfaces.append(_options(body[8:])[_OPTION_NAME].decode())
-        elif kind == _PACKET:
-            number, high, low, length, _ = struct.unpack_from("<IIIII", body)
-            options = _options(body[20 + len(_padded(bytes(length))) :])
-            (flags,) = struct.unpack("<I", options[_OPTION_FLAGS])
-            remark = options.get(_OPTION_COMMENT, b"").decode()
-            frame = body[20 : 20 + length]
-            inbound = flags == _INBOUND
-            frames.append(Captured(interfaces[number], inbound, high << 32 | low, remark, frame))
-        at += size
-    return frames
+    """All frames of a file that a `Recorder` wrote; ValueError if it is damaged."""
+    return Reader(path).read()
 
 
 def _padded(data: bytes) -> bytes:
@@ -130,5 +148,5 @@ def _options(data: bytes) -> dict[int, bytes]:
         if code == 0:
             break
         found[code] = data[at + 4 : at + 4 + size]
-        at += 4 + len(_padded(bytes(size)))
+        at += 4 + size + -size % 4
     return found
