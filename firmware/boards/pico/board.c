@@ -19,7 +19,7 @@ _Static_assert(WATCHDOG_COUNTS < 1u << 24, "the watchdog's period does not fit i
 #define PSM_WATCHDOG_SELECT VP_REGISTER(0x40010008u)
 #define PSM_ALL_BUT_OSCILLATORS 0x1FFFCu
 
-/* Section 2.12.7. */
+/* Section 2.12. */
 #define CHIP_RESET VP_REGISTER(0x40064008u)
 #define CHIP_HAD_POWER_ON (1u << 8)
 #define CHIP_HAD_RUN_PIN (1u << 16)

@@ -27,7 +27,7 @@
 #define PIN_TX 0u
 #define PIN_RX 1u
 
-/* In 64ths; section 4.2.3.2.1. */
+/* In 64ths; section 4.2.7.1. */
 #define DIVIDER ((VP_BOARD_CLOCK_HZ * 4u + VP_BOARD_SERIAL_BAUD / 2u) / VP_BOARD_SERIAL_BAUD)
 
 _Static_assert(DIVIDER >= 64u && DIVIDER < 64u << 16, "no divider makes serial_baud");
