@@ -25,6 +25,8 @@ from variant_parallelism.keys import group_key, node_key
 
 HELLO_S = 1.0
 GAP_S = 0.05
+FIFO = 7
+"""Full frames that a small Ethernet controller holds; what comes on top is lost."""
 Entries = tuple[tuple[int, int], ...]
 
 
@@ -232,6 +234,12 @@ class World:
         self.faults = Faults()
         self.delay_s = 0.001
         self.group_loss = 0.0
+        """Chance per node that a datagram to the group does not reach it."""
+        self.busy_s: dict[int, float] = {}
+        """What a network node needs to take a message in; its controller holds FIFO of them."""
+        self.waiting: dict[int, int] = {}
+        """Messages on their way to each network node, or in its controller."""
+        self.most_waiting: dict[int, int] = {}
         self.bytes_per_s = {node.id: 11_000.0 for node in fleet.nodes if node.serial}
         self.busy_until: dict[int, float] = {}
         self.ids = itertools.count()
@@ -276,20 +284,32 @@ class World:
         self._carry(node, data)
 
     def _carry(self, node: int, data: bytes) -> None:
-        line = self.bytes_per_s.get(node)
-        wait = 0.0
-        if line is not None:
-            start = max(self.now, self.busy_until.get(node, 0.0))
-            self.busy_until[node] = start + len(data) / line
-            wait = self.busy_until[node] - self.now
+        if node not in self.bytes_per_s:
+            self._carry_datagram(node, data)
+            return
+        start = max(self.now, self.busy_until.get(node, 0.0))
+        self.busy_until[node] = start + len(data) / self.bytes_per_s[node]
+        wait = self.busy_until[node] - self.now
         for delay, arriving in self._through(data):
-            if line is not None:
-                frames = wire.Deframer().push(arriving)
-                messages = [message for message, _ in frames]
-            else:
-                messages = [arriving]
-            for message in messages:
+            for message, _ in wire.Deframer().push(arriving):
                 self.at(wait + delay, lambda m=message: self.nodes[node].receive(m))  # type: ignore[misc]
+
+    def _carry_datagram(self, node: int, data: bytes) -> None:
+        def taken(message: bytes) -> None:
+            self.waiting[node] -= 1
+            self.nodes[node].receive(message)
+
+        for delay, arriving in self._through(data):
+            busy_s = self.busy_s.get(node)
+            if busy_s is not None and self.waiting.get(node, 0) >= FIFO:
+                continue
+            self.waiting[node] = self.waiting.get(node, 0) + 1
+            self.most_waiting[node] = max(self.most_waiting.get(node, 0), self.waiting[node])
+            if busy_s is not None:
+                start = max(self.now + delay, self.busy_until.get(node, 0.0))
+                self.busy_until[node] = start + busy_s
+                delay = self.busy_until[node] - self.now
+            self.at(delay, lambda m=arriving: taken(m))  # type: ignore[misc]
 
     def _through(self, data: bytes) -> list[tuple[float, bytes]]:
         chance, faults = self.random.random, self.faults
