@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hil_bench import BOARD, LARGE, ROOT, Bench, Running, noise
-from variant_parallelism.emulators import EMULATORS
+from hil_bench import LARGE, ROOT, Bench, Running, noise
 from variant_parallelism.emulators.faults import Direction, FaultRates, both_directions
 from variant_parallelism.emulators.network.bridge import BridgedNetwork
 from variant_parallelism.emulators.network.frames import Datagram, FrameError, read_frame
@@ -24,7 +23,6 @@ from variant_parallelism.emulators.network.lan import SwitchedNetwork
 from variant_parallelism.emulators.network.namespace import in_private_namespace, run_privately
 from variant_parallelism.emulators.network.pcapng import Captured, Reader
 from variant_parallelism.errors import VpError
-from variant_parallelism.firmware import load_board
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.dispatch import WINDOW
 from variant_parallelism.keys import group_key
@@ -35,12 +33,6 @@ CHUNKS = LARGE[0] * LARGE[1] // CHUNK_SIZE
 SIDE = 36
 MOST_IMAGES = 60
 AGAIN_LIMIT_S = 100.0
-
-
-@pytest.fixture(autouse=True)
-def ethernet(emulator: str) -> None:
-    if not EMULATORS[emulator].supports(load_board(BOARD), "udp"):
-        pytest.skip(f"{emulator} has no Ethernet for {BOARD}")
 
 
 @dataclass
