@@ -39,8 +39,8 @@ typedef struct frames {
     unsigned end;
 } frames;
 
-/* What becomes of the next frame on its way in. */
-enum fate { GOOD, DAMAGED, RUNT, ENDLESS };
+/* What becomes of the next frame on its way in. CUT: if the ring ends within it, nothing says so. */
+enum fate { GOOD, DAMAGED, RUNT, ENDLESS, CUT };
 
 /* One ring as the DMA sees it. */
 typedef struct dma_ring {
@@ -182,7 +182,7 @@ static inline int store_frame(const frame *in, enum fate fate)
         first = 0;
         if ((seen(ring)[0] & OWN) == 0u) {
             /* Truncated: descriptor error, or (as Renode leaves it) no end at all. */
-            if (fate != ENDLESS) {
+            if (fate != CUT) {
                 descriptor(here)[0] |= 0xC100u | at << 16;
             }
             set_status(RBUS | 0x8000u);

@@ -49,11 +49,6 @@ void vp_rings_start(void)
     vp_mac_write(ETH_DMATDLAR, vp_mac_address(dma.send));
 }
 
-int vp_rings_waiting(void)
-{
-    return (dma.receive[receive_at].status & DES0_OWN) == 0u;
-}
-
 /* A ring that was full stops the DMA (33.6.6: receive buffer unavailable) until a poll demand, or until
  * the next frame, which a quiet gateway may never send. */
 static void give_back(unsigned count)
@@ -91,6 +86,12 @@ static unsigned find_end(uint32_t *last)
         }
     }
     return count;
+}
+
+int vp_rings_waiting(void)
+{
+    uint32_t last;
+    return find_end(&last) != 0u;
 }
 
 /* @return the size of the frame in `count` descriptors, or 0: not to be taken. */
