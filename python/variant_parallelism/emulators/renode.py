@@ -17,6 +17,7 @@ from variant_parallelism.emulators.ports import LOOPBACK
 from variant_parallelism.emulators.renode_monitor import (
     RenodeError,
     RenodeMonitor,
+    RenodePool,
     check_version,
     find_renode,
     quoted_path,
@@ -42,6 +43,7 @@ class RenodeEmulator:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._emulations: WeakValueDictionary[Path, Emulation] = WeakValueDictionary()
+        self._pool = RenodePool()
 
     def check(self) -> None:
         check_version(find_renode())
@@ -60,7 +62,7 @@ class RenodeEmulator:
         with self._lock:
             emulation = self._emulations.get(config.workdir)
             if emulation is None:
-                emulation = self._emulations[config.workdir] = Emulation(config.workdir)
+                emulation = self._emulations[config.workdir] = Emulation(self._pool)
         return RenodeBoard(config, emulation)
 
 
@@ -71,13 +73,12 @@ class Emulation:
     happens to a running emulation: a board that is off is a halted machine without connections.
     """
 
-    def __init__(self, workdir: Path) -> None:
-        self._log = workdir / "renode.log"
+    def __init__(self, pool: RenodePool) -> None:
+        self._pool = pool
         self._lock = threading.RLock()
         self._monitor: RenodeMonitor | None = None
         self._machines: set[str] = set()
         self._on: set[str] = set()
-        self._cable_is_defined = False
         self._numbers = count(1)
 
     def running(self, name: str) -> bool:
@@ -86,10 +87,12 @@ class Emulation:
 
     def define_cable(self, name: str) -> None:
         """Have Renode know `CreateDatagramCable`."""
-        with self._lock:
-            if not self._cable_is_defined:
-                self.command(f"include {quoted_path(_CABLE_CLASS)}", name)
-                self._cable_is_defined = True
+        monitor = self._monitor
+        if monitor is not None:
+            try:
+                monitor.include(_CABLE_CLASS)
+            except RenodeError as error:
+                raise VpError(f"{name}: Renode: {error}") from None
 
     def command(self, line: str, name: str) -> str:
         """A monitor command for machine `name`; every failure is a VpError that names it."""
@@ -109,7 +112,7 @@ class Emulation:
         with self._lock:
             if self._monitor is None or not self._monitor.running:
                 self._end()
-                self._monitor = RenodeMonitor(find_renode(), self._log)
+                self._monitor = self._pool.take()
                 self._on.add(name)
                 self.command(f"logLevel {_LOG_LEVEL}", name)
                 self.command(f'emulation SetGlobalQuantum "{QUANTUM_S}"', name)
@@ -134,11 +137,10 @@ class Emulation:
 
     def _end(self) -> None:
         if self._monitor is not None:
-            self._monitor.kill()
+            self._pool.give_back(self._monitor)
             self._monitor = None
         self._machines.clear()
         self._on.clear()
-        self._cable_is_defined = False
 
 
 class RenodeBoard:

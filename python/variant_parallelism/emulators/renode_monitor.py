@@ -6,6 +6,7 @@ The server runs the keywords of Renode's Robot library; `ExecuteCommand` is a li
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import http.client
 import os
@@ -13,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import xmlrpc.client
@@ -92,20 +94,23 @@ def check_version(program: str) -> tuple[int, int]:
 class RenodeMonitor:
     """Runs monitor commands in a Renode process of its own. Calls may come from any thread."""
 
-    def __init__(self, program: str, log: Path) -> None:
-        """Start Renode and wait until it takes commands; `log` receives what it prints."""
-        self._program = program
-        self._log = log
+    def __init__(self, program: str) -> None:
+        """Start Renode and wait until it takes commands."""
+        self.program = program
+        descriptor, log = tempfile.mkstemp(prefix="vp-renode-", suffix=".log")
+        os.close(descriptor)
+        self._log = Path(log)
         self._lock = threading.Lock()
+        self._included: set[Path] = set()
         pool = PortPool()
         for attempt in range(_PORT_ATTEMPTS):
             try:
                 self._process, self._server = self._start(pool.take())
-            except PortTakenError:
-                if attempt == _PORT_ATTEMPTS - 1:
-                    raise
-            else:
                 break
+            except VpError as error:
+                if attempt == _PORT_ATTEMPTS - 1 or not isinstance(error, PortTakenError):
+                    self._log.unlink()
+                    raise
 
     @property
     def running(self) -> bool:
@@ -122,9 +127,22 @@ class RenodeMonitor:
         Raises RenodeError if Renode refuses it and VpError if Renode is gone.
         """
         arguments = [line] if machine is None else [line, f"machine={machine}"]
+        return self._run("ExecuteCommand", arguments)
+
+    def include(self, source: Path) -> None:
+        """Compile a C# file into this Renode, once."""
+        if source not in self._included:
+            self.command(f"include {quoted_path(source)}")
+            self._included.add(source)
+
+    def clear(self) -> None:
+        """Drop all machines and connections; what is compiled stays."""
+        self._run("ResetEmulation", [])
+
+    def _run(self, keyword: str, arguments: list[str]) -> str:
         with self._lock:
             try:
-                answer = self._server.run_keyword("ExecuteCommand", arguments)
+                answer = self._server.run_keyword(keyword, arguments)
             except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
                 raise VpError(self.why_it_ended() or f"Renode: {_one_line(str(error))}") from None
         if not isinstance(answer, dict) or answer.get("status") not in ("PASS", "FAIL"):
@@ -142,27 +160,17 @@ class RenodeMonitor:
             return ""
         return f"Renode ended by itself (status {status}): {last_line(self._log)}"
 
-    def stop(self) -> None:
-        """Have Renode quit; it is killed if it does not."""
-        with (
-            self._lock,
-            contextlib.suppress(OSError, http.client.HTTPException, xmlrpc.client.Error),
-        ):
-            self._server.stop_remote_server()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_TIMEOUT_S)
-        self.kill()
-
     def kill(self) -> None:
         """End Renode and whatever its start script has started, at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._log.unlink(missing_ok=True)
 
     def _start(self, port: int) -> tuple[subprocess.Popen[bytes], xmlrpc.client.ServerProxy]:
         # --disable-xwt is the name of --disable-gui that every version knows.
         process = spawn(
-            [self._program, "--disable-xwt", "--plain", "--robot-server-port", str(port)],
+            [self.program, "--disable-xwt", "--plain", "--robot-server-port", str(port)],
             log=self._log,
         )
         server = xmlrpc.client.ServerProxy(
@@ -182,9 +190,48 @@ class RenodeMonitor:
                 text = self._log.read_text(encoding="utf-8", errors="replace")
                 kind = PortTakenError if _PORT_ERROR in text else VpError
                 raise kind(
-                    f"{self._program} ended at its start (status {status}): {last_line(self._log)}"
+                    f"{self.program} ended at its start (status {status}): {last_line(self._log)}"
                 )
             time.sleep(_POLL_S)
+
+
+class RenodePool:
+    """Keeps one idle Renode, since a warm one boots boards several times as fast as a new one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: RenodeMonitor | None = None
+        atexit.register(self.close)
+
+    def take(self) -> RenodeMonitor:
+        """A Renode without machines."""
+        program = find_renode()
+        with self._lock:
+            idle, self._idle = self._idle, None
+        if idle is not None:
+            if idle.program == program and idle.running:
+                return idle
+            idle.kill()
+        return RenodeMonitor(program)
+
+    def give_back(self, monitor: RenodeMonitor) -> None:
+        """End its emulation, and all connections with it."""
+        try:
+            monitor.clear()
+        except (RenodeError, VpError):
+            monitor.kill()
+            return
+        with self._lock:
+            surplus, self._idle = self._idle, monitor
+        if surplus is not None:
+            surplus.kill()
+
+    def close(self) -> None:
+        """End the idle one."""
+        with self._lock:
+            idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.kill()
 
 
 class _Transport(xmlrpc.client.Transport):
