@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from pyocd.target.builtin.target_STM32F429xx import STM32F429xG
 from flash_bench import BOARD, DIGITS, QEMU, ROOT, Line, QemuChip, bench_fleet, flash_command
 from simulated_probe import FLASH, SimulatedChip, SimulatedProbe
 from variant_parallelism.firmware import build_images, load_board
+from variant_parallelism.flash.identity import identity
 from variant_parallelism.flash.image import read_image
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.manifest import load_manifest
@@ -290,6 +294,36 @@ def test_a_chip_whose_pack_is_missing(
     fleet = bench_fleet(tmp_path, {3: "d8"})
     assert run(fleet, "--node", "3", "--no-build", "--timeout", "0") == 1
     assert "run `pyocd pack install stm32f407vgtx` once" in capsys.readouterr().err
+
+
+def test_a_running_gateway_hears_the_node_instead(
+    tmp_path: Path, plug: Plug, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It holds the serial port, so vp-flash asks it, and waits for the boot that it started."""
+    fleet = bench_fleet(tmp_path, {3: "d8"})
+    chip = plug(url=fleet.nodes[0].serial).chip
+    lay(chip, images["d8"], "d8", identity(fleet, fleet.nodes[0], 30))
+    chip.reset()
+    command = [sys.executable, "-m", "variant_parallelism.cli", "gateway", "--json"]
+    with subprocess.Popen(
+        [*command, "--state-dir", str(tmp_path / "state"), str(fleet.path)], stdout=subprocess.PIPE
+    ) as gateway:
+        assert gateway.stdout is not None
+        limit = threading.Timer(30, gateway.kill)
+        limit.start()
+        try:
+            for line in gateway.stdout:
+                event = json.loads(line)
+                if event["event"] == "node" and event["state"] == "up":
+                    break
+            assert run(fleet, "--node", "3", "--no-build") == 0
+        finally:
+            limit.cancel()
+            gateway.terminate()
+            gateway.stdout.read()
+    out, err = capsys.readouterr()
+    assert re.search(r"^node 3 is up: .*, boot 31, in [\d.]+ s$", out, re.MULTILINE)
+    assert "(says the running gateway)" in err
 
 
 def test_all_nodes_at_once_and_one_of_them_fails(

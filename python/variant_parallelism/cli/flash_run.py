@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,7 +59,8 @@ class Source:
             if not elf.is_file():
                 raise VpError(f"{elf} was not built yet: leave --no-build away")
             return elf
-        console = Console(stderr=True)
+        # In a pipe its progress would be an empty line.
+        console = Console(stderr=True) if sys.stderr.isatty() else None
         (built,) = build_images(fleet.manifest_path, [node.variant], node.board, self.out, console)
         if built.warning is not None:
             print(f"warning: {built.warning}", file=sys.stderr)
@@ -248,9 +251,11 @@ def emulate(
     elf = source.elf(fleet, node)
     read_image(elf, load_board(node.board), fleet.variant_of(node))
     workdir = (state_dir or default_state_dir()) / "emulated" / f"{fleet.table.name}-{node.id}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with emulated.booted(fleet, node, elf, emulator, workdir, timeout_s) as (outcome, on, at):
+        with (
+            _interruptible(),
+            emulated.booted(fleet, node, elf, emulator, workdir, timeout_s) as (outcome, on, at),
+        ):
             print(json.dumps(outcome.as_json()) if as_json else outcome.text, flush=True)
             if once:
                 return
@@ -258,6 +263,20 @@ def emulate(
             emulated.keep(on)
     except KeyboardInterrupt:
         print("\nthe board is off", file=sys.stderr)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM end what runs here, also as a shell's background job."""
+    old = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def _nodes_table(fleet: Fleet) -> Table:

@@ -1,0 +1,192 @@
+"""The command line of vp-flash: what it prints, refuses and leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleet_factory import write_fleet_file
+from variant_parallelism.cli import flash_run
+from variant_parallelism.cli.flash import main
+from variant_parallelism.flash import listing
+from variant_parallelism.flash.backend import Target
+from variant_parallelism.flash.uf2 import parse
+from variant_parallelism.wire import Provision
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "build" / "hil_tests"
+DIGITS = ROOT / "models" / "digits" / "fleet.toml"
+
+needs_emulator = pytest.mark.skipif(
+    any(
+        shutil.which(tool) is None
+        for tool in ("qemu-system-arm", "arm-none-eabi-gcc", "cmake", "ninja")
+    ),
+    reason="needs qemu-system-arm, gcc-arm-none-eabi, cmake and ninja-build",
+)
+
+
+def vp_flash(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run `vp-flash` here; its exit status."""
+    monkeypatch.setattr(sys, "argv", ["vp-flash", *arguments])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def fleet_file(tmp_path: Path) -> Path:
+    nodes = [
+        {"id": 1, "variant": "v0", "board": "nucleo-f446re", "serial": "/dev/none1"},
+        {"id": 2, "variant": "v1", "board": "pico", "serial": "/dev/none2"},
+        {"id": 3, "variant": "v2", "board": "mps2-an386", "emulated": "serial"},
+    ]
+    return write_fleet_file(tmp_path, nodes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--node", "9"], r"has no node 9: it has 1, 2, 3"),
+        (["--node", "1", "--board", "pico"], r"node 1 is a nucleo-f446re in .*, not a pico"),
+        (["--node", "1", "--board", "arduino"], r"no board 'arduino': the boards are "),
+        (["--node", "3"], r"node 3 is emulated: give it serial or udp in .* --emulator qemu"),
+        (["--node", "1", "--all"], r"--node and --all exclude each other"),
+        (["--all", "--probe", "06"], r"--probe, --port and --drive name one board"),
+        (["--all", "--emulator", "qemu"], r"--emulator boots one node"),
+        (["--node", "3", "--emulator", "bochs"], r"no emulator 'bochs': there are qemu, renode"),
+        (["--node", "1", "--no-build", "--provision-only"], r"exclude each other"),
+        (["--node", "1", "--uf2-out", "x.uf2", "--provision-only"], r"takes no UF2 files"),
+        (["--all", "--uf2-out", "x.uf2"], r"--uf2-out writes one file for one node"),
+        (["--node", "2", "--no-build", "--uf2-out", "x.uf2"], r"v1.elf was not built yet"),
+    ],
+)
+def test_what_is_refused_is_one_line(
+    arguments: list[str],
+    says: str,
+    fleet_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert vp_flash(monkeypatch, *arguments, "--state-dir", "state", str(fleet_file)) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(f"^error: .*{says}", error), error
+
+
+def test_a_fleet_file_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vp_flash(monkeypatch, "--node", "1") == 1
+    assert capsys.readouterr().err.startswith("error: which fleet? Give the fleet file")
+
+
+def test_a_fleet_without_key_is_warned_about(
+    fleet_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vp_flash(monkeypatch, "--node", "9", str(fleet_file)) == 1
+    assert "warning: fleet simulated has no key" in capsys.readouterr().err
+
+
+def test_what_is_seen_and_what_to_type(
+    fleet_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = listing.Seen(
+        [Target("pyocd", "066DFF01", "STLink V2", port="/dev/ttyACM0")],
+        [Target("uf2", "/media/RPI-RP2", "Raspberry Pi RP2 (RPI-RP2)", board="pico")],
+        [],
+        {"qemu": None, "renode": "Renode is not installed"},
+        ["debug probe J-Link: you may not open it"],
+    )
+    monkeypatch.setattr(flash_run.listing, "look", lambda: seen)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert vp_flash(monkeypatch, str(fleet_file)) == 0
+    out = capsys.readouterr().out
+    for text in (
+        r"debug probe +066DFF01 +STLink V2 +/dev/ttyACM0",
+        r"UF2 drive +/media/RPI-RP2 +Raspberry Pi RP2 \(RPI-RP2\)",
+        r"emulator +renode +Renode is not installed",
+        r"note: debug probe J-Link: you may not open it",
+        r"3 +v2 +mps2-an386 +emulated, serial",
+    ):
+        assert re.search(text, out), text
+    assert out.endswith(f"Next:\n  vp-flash --node 1 {fleet_file}\n  vp-flash --all {fleet_file}\n")
+    assert vp_flash(monkeypatch, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["emulators"] == {"qemu": True, "renode": False}
+
+
+def test_this_machine_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is connected here: no error, no traceback."""
+    assert vp_flash(monkeypatch) == 0
+    assert "Next:" in capsys.readouterr().out
+
+
+def test_a_uf2_file_with_the_identity_alone(
+    fleet_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "node2.uf2"
+    arguments = ["--node", "2", "--provision-only", "--uf2-out", str(out)]
+    state = ["--state-dir", str(tmp_path / "state")]
+    assert vp_flash(monkeypatch, *arguments, *state, str(fleet_file)) == 0
+    assert "for node 2, variant v1, boot 1\n" in capsys.readouterr().out
+    assert out.stat().st_mode & 0o077 == 0
+    address = flash_run.load_board("pico").provision_address
+    written = [block for block in parse(out.read_bytes()) if block.address == address]
+    assert Provision.unpack(written[-1].data[:128]).node == 2
+
+
+@needs_emulator
+def test_a_node_is_booted_in_an_emulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--emulator", "qemu", "--once", "--out", str(OUT), "--state-dir", str(tmp_path)]
+    for number, variant, boot in (("1", "d8", 256), ("5", "d24", 256), ("1", "d8", 512)):
+        assert vp_flash(monkeypatch, "--node", number, *common, str(DIGITS)) == 0
+        assert re.fullmatch(
+            rf"node {number} is up: variant {variant} on mps2-an386, firmware [\d.]+, "
+            rf"boot {boot}, in [\d.]+ s\n",
+            capsys.readouterr().out,
+        )
+
+
+@needs_emulator
+def test_an_emulated_board_runs_until_it_is_interrupted(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from variant_parallelism.cli.flash import main; main()"]
+    arguments = ["--emulator", "qemu", "--node", "1", "--out", str(OUT), "--json"]
+    running = subprocess.Popen(
+        [*command, *arguments, "--state-dir", str(tmp_path), str(DIGITS)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    assert running.stderr is not None
+    try:
+        assert json.loads(running.stdout.readline())["error"] is None
+        where = running.stderr.readline()
+        assert re.match(r"It is qemu's, at socket://127.0.0.1:\d+; Ctrl-C", where), where
+        running.send_signal(signal.SIGINT)
+        assert running.communicate(timeout=20)[1].strip() == "the board is off"
+        assert running.returncode == 0
+    finally:
+        running.kill()
+        running.communicate()
+    port = int(where.partition(";")[0].rpartition(":")[2])
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", port)):
+        pass
