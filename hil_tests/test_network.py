@@ -32,7 +32,7 @@ CHUNKS = LARGE[0] * LARGE[1] // CHUNK_SIZE
 # Three chunks: quick, and enough for gaps.
 SIDE = 36
 MOST_IMAGES = 60
-AGAIN_LIMIT_S = 100.0
+AGAIN_LIMIT_S = 150.0
 
 
 @dataclass
