@@ -36,6 +36,7 @@ UNDEFINSTR = 1 << 16
 FORCED = 1 << 30
 NMI = 2
 HARD_FAULT = 3
+USAGE_FAULT = 6
 VICTIM = "vp_topk_select"
 
 
@@ -80,6 +81,16 @@ def nodes(board: str, emulator: str) -> list[tuple[str, str]]:
     return [("d8", "serial"), ("d24", "udp" if udp else "serial")]
 
 
+def registers(board: str, emulator: str) -> tuple[int, int, int]:
+    """Exception, CFSR and HFSR after an undefined instruction."""
+    if load_board(board).core.startswith("Cortex-M0"):
+        return HARD_FAULT, 0, 0
+    if emulator == "renode":
+        # It takes the usage fault by itself, which SHCSR has not enabled.
+        return USAGE_FAULT, UNDEFINSTR, 0
+    return HARD_FAULT, UNDEFINSTR, FORCED
+
+
 async def until_back(running: Running, node: int, boot: int, cause: ResetCause) -> None:
     def back() -> bool:
         return (running.status(node).boot or 0) > boot and running.hello(node).reset_cause is cause
@@ -121,10 +132,8 @@ async def test_faults_are_reported_and_overcome(
             await break_at(running, node, image, UNDEFINED, digits, ResetCause.FAULT)
             fault = running.status(node).fault
             assert fault is not None
-            assert (fault.pc, fault.psr & 511, fault.address) == (address, HARD_FAULT, 0)
-            armv6m = load_board(board).core.startswith("Cortex-M0")
-            status = (0, 0) if armv6m else (UNDEFINSTR, FORCED)
-            assert (fault.status, fault.hard_status) == status
+            assert (fault.pc, fault.address) == (address, 0)
+            assert (fault.psr & 511, fault.status, fault.hard_status) == registers(board, emulator)
         answer = await running.classify(digits.test_images[1])
         assert [vote.node for vote in answer.votes] == [1, 2]
 

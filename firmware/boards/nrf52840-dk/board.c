@@ -114,12 +114,8 @@ void vp_board_sleep(void)
     vp_core_sleep(vp_serial_waiting);
 }
 
-#define UNUSED vp_core_unexpected
 VP_BOARD_VECTORS static const vp_vector vectors[] = {
-    UNUSED, UNUSED, vp_nrf52840_uart_interrupt, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
-    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
-    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
-    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
-    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
-    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
+    [VP_NRF52840_UARTE0_INTERRUPT] = vp_nrf52840_uart_interrupt,
+    [VP_NRF52840_TIMER0_INTERRUPT] = vp_nrf52840_timer_interrupt,
+    [VP_NRF52840_WDT_INTERRUPT] = vp_core_unexpected,
 };

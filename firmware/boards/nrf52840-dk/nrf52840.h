@@ -9,9 +9,11 @@
 #include "core.h"
 
 #define VP_NRF52840_UARTE0_INTERRUPT 2
+#define VP_NRF52840_TIMER0_INTERRUPT 8
 #define VP_NRF52840_WDT_INTERRUPT 16
 
 void vp_nrf52840_uart_start(void);
 void vp_nrf52840_uart_interrupt(void);
+void vp_nrf52840_timer_interrupt(void);
 
 #endif

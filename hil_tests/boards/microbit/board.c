@@ -56,25 +56,6 @@ uint8_t vp_board_hardware_reset_cause(void)
     return VP_RESET_UNKNOWN;
 }
 
-int vp_board_ethernet_start(const uint8_t mac[6])
-{
-    (void)mac;
-    return -1;
-}
-
-size_t vp_board_ethernet_read(uint8_t *frame, size_t capacity)
-{
-    (void)frame;
-    (void)capacity;
-    return 0;
-}
-
-void vp_board_ethernet_write(const uint8_t *frame, size_t size)
-{
-    (void)frame;
-    (void)size;
-}
-
 const uint8_t *vp_board_provision_block(void)
 {
     return (const uint8_t *)VP_BOARD_PROVISION_ADDRESS;
