@@ -24,13 +24,20 @@ BOARD = "stm32f4-disco"
 QEMU = "qemu-system-arm"
 
 
-def bench_fleet(folder: Path, nodes: dict[int, str], probes: dict[int, str] | None = None) -> Fleet:
-    """A fleet with a key and serial nodes (id: variant) on free ports."""
+def bench_fleet(
+    folder: Path,
+    nodes: dict[int, str],
+    *,
+    board: str = BOARD,
+    probes: dict[int, str] | None = None,
+    lines: dict[int, str] | None = None,
+) -> Fleet:
+    """A fleet with a key and serial nodes (id: variant), on free ports or these `lines`."""
     ports = free_ports(socket.SOCK_STREAM, len(nodes) + 1)
     key = folder / "fleet.key"
     key.write_text(bytes(range(32)).hex())
     key.chmod(0o600)
-    lines = [
+    text = [
         'name = "bench"',
         "id = 3",
         f"manifest = {json.dumps(str(DIGITS))}",
@@ -39,17 +46,17 @@ def bench_fleet(folder: Path, nodes: dict[int, str], probes: dict[int, str] | No
         f'[gateway]\nhttp = "127.0.0.1:{ports[-1]}"',
     ]
     for (node, variant), port in zip(nodes.items(), ports, strict=False):
-        lines += [
+        text += [
             "[[nodes]]",
             f"id = {node}",
             f'variant = "{variant}"',
-            f'board = "{BOARD}"',
-            f'serial = "socket://127.0.0.1:{port}"',
+            f'board = "{board}"',
+            f'serial = "{(lines or {}).get(node, f"socket://127.0.0.1:{port}")}"',
         ]
         if probes is not None:
-            lines.append(f'probe = "{probes[node]}"')
+            text.append(f'probe = "{probes[node]}"')
     path = folder / "fleet.toml"
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(text) + "\n")
     return load_fleet(path)
 
 
@@ -114,25 +121,30 @@ class QemuChip(SimulatedChip):
 
     def _start(self) -> None:
         self.power_off()
-        if not any(self.flash[:8].replace(b"\xff", b"")):
+        if self.flash[:8] == b"\xff" * 8:
             return  # No vectors: the core locks up, and QEMU with it.
-        self._image.write_bytes(self.flash)
-        board = load_board(BOARD)
         ours, theirs = socket.socketpair()
-        lines = ["null"] * board.qemu_serial + ["chardev:line"]
         with theirs:
-            self._process = subprocess.Popen(
-                [
-                    *(QEMU, "-M", str(board.qemu_machine), "-display", "none", "-monitor", "none"),
-                    *("-device", f"loader,file={self._image},addr={FLASH:#x},force-raw=on"),
-                    *("-chardev", f"socket,id=line,fd={theirs.fileno()}"),
-                    *(word for line in lines for word in ("-serial", line)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
+            self._process = boot_flash(self.flash, self._image, theirs)
         self._line.plug(ours)
+
+
+def boot_flash(flash: bytes, file: Path, line: socket.socket) -> subprocess.Popen[bytes]:
+    """Run an STM32F4's flash in QEMU, the node's serial line on a connected socket."""
+    file.write_bytes(flash)
+    board = load_board(BOARD)
+    lines = ["null"] * board.qemu_serial + ["chardev:line"]
+    return subprocess.Popen(
+        [
+            *(QEMU, "-M", str(board.qemu_machine), "-display", "none", "-monitor", "none"),
+            *("-device", f"loader,file={file},addr={FLASH:#x},force-raw=on"),
+            *("-chardev", f"socket,id=line,fd={line.fileno()}"),
+            *(word for name in lines for word in ("-serial", name)),
+        ],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[line.fileno()],
+    )
 
 
 def flash_command(*arguments: str) -> int:

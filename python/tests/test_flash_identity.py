@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from elf_file import write_elf
 from fleet_factory import KEY, make_fleet
 from free_ports import free_ports
 from variant_parallelism import wire
@@ -146,45 +146,31 @@ def test_boot_counters_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.M
 # Images.
 
 
-def elf(path: Path, *segments: tuple[int, bytes], machine: int = 40) -> Path:
-    """An ELF file of these (address, bytes), as a linker for 32-bit Arm writes it."""
-    head = struct.pack("<16s2H5I6H", b"\x7fELF\x01\x01\x01", 2, machine, 1, 0, 52, 0, 0, 52, 32,
-                       len(segments), 40, 0, 0)  # fmt: skip
-    table, body = b"", b""
-    offset = 52 + 32 * len(segments)
-    for address, data in segments:
-        size = len(data)
-        table += struct.pack("<8I", 1, offset + len(body), address, address, size, size, 5, 4)
-        body += data
-    path.write_bytes(head + table + body)
-    return path
-
-
 def test_images_that_do_not_belong_on_the_board(tmp_path: Path) -> None:
     fleet = make_fleet([node()])
     variant = fleet.manifest.variant("v0")
     assert BOARD.vectors_origin is not None
     code = BOARD.name.encode() + b"\0" + bytes.fromhex(variant.hash)
     vectors = (BOARD.vectors_origin, bytes(64))
-    path = elf(tmp_path / "a.elf", (BOARD.flash_origin, code), vectors)
+    path = write_elf(tmp_path / "a.elf", (BOARD.flash_origin, code), vectors)
     first, second = read_image(path, BOARD, variant)
     assert (first.address, second.data) == (BOARD.vectors_origin, code)
 
     whole = code + bytes(BOARD.flash_size + 1 - len(code))
-    path = elf(tmp_path / "b.elf", vectors, (BOARD.flash_origin, whole))
+    path = write_elf(tmp_path / "b.elf", vectors, (BOARD.flash_origin, whole))
     with pytest.raises(TooLargeError, match=f"needs {BOARD.flash_size + 1:,} bytes of flash"):
         read_image(path, BOARD, variant)
-    path = elf(tmp_path / "c.elf", (BOARD.provision_address, code))
+    path = write_elf(tmp_path / "c.elf", (BOARD.provision_address, code))
     with pytest.raises(FlashError, match="was it built for another board"):
         read_image(path, BOARD, variant)
-    path = elf(tmp_path / "d.elf", (BOARD.flash_origin, code[len(BOARD.name) :]))
+    path = write_elf(tmp_path / "d.elf", (BOARD.flash_origin, code[len(BOARD.name) :]))
     with pytest.raises(FlashError, match="was not built for board nucleo-f446re"):
         read_image(path, BOARD, variant)
-    path = elf(tmp_path / "e.elf", (BOARD.flash_origin, code[:-1]))
+    path = write_elf(tmp_path / "e.elf", (BOARD.flash_origin, code[:-1]))
     with pytest.raises(FlashError, match="does not hold variant v0"):
         read_image(path, BOARD, variant)
     with pytest.raises(FlashError, match="not for a 32-bit Arm core"):
-        read_image(elf(tmp_path / "f.elf", vectors, machine=62), BOARD, variant)
+        read_image(write_elf(tmp_path / "f.elf", vectors, machine=62), BOARD, variant)
     (tmp_path / "g.elf").write_text("no")
     with pytest.raises(VpError, match="is not an ELF file"):
         read_image(tmp_path / "g.elf", BOARD, variant)

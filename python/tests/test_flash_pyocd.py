@@ -330,7 +330,7 @@ def test_all_nodes_at_once_and_one_of_them_fails(
     tmp_path: Path, plug: Plug, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     probes = {1: "AAAA01", 2: "AAAA02", 3: "AAAA03"}
-    fleet = bench_fleet(tmp_path, {1: "d8", 2: "d24", 3: "d8"}, probes)
+    fleet = bench_fleet(tmp_path, {1: "d8", 2: "d24", 3: "d8"}, probes=probes)
     good = [plug(probes[node.id], node.serial).chip for node in (fleet.nodes[0], fleet.nodes[2])]
     broken = plug(probes[2])
     broken.fail_after = 20_000
