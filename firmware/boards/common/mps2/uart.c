@@ -19,6 +19,7 @@ void vp_mps2_uart_start(void)
 {
     UART_DIVIDER = DIVIDER;
     UART_CONTROL = CONTROL_TX_RX_RX_INTERRUPT;
+    UART_INTERRUPT = INTERRUPT_RX; /* Renode's line stays up over a reset, and tells nothing more. */
     (void)UART_DATA; /* QEMU looks for input after a reset only once somebody reads. */
     vp_core_enable_interrupt(VP_MPS2_UART_INTERRUPT);
 }
