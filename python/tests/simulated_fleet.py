@@ -1,216 +1,25 @@
-"""Nodes and links in virtual time, for tests of the gateway's core.
-
-The nodes speak the real protocol through the real codec; only model and clock are simulated: a
-node's answer is a function of its id and the image, so that a test knows what must come out.
-"""
+"""Nodes and links in virtual time, for tests of the gateway's core."""
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet_factory import FLEET_ID
+from simulated_node import HELLO_S, SimulatedNode, entries_of
 from variant_parallelism import wire
-from variant_parallelism.fleet import Fleet, NodeTable
+from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway import Answer, Answered, Core, Event
-from variant_parallelism.gateway.requests import is_newer
-from variant_parallelism.keys import group_key, node_key
 
-HELLO_S = 1.0
-GAP_S = 0.05
+__all__ = ["FIFO", "HELLO_S", "Faults", "SimulatedNode", "World", "entries_of", "ready", "states"]
+
 FIFO = 7
 """Full frames that a small Ethernet controller holds; what comes on top is lost."""
-Entries = tuple[tuple[int, int], ...]
-
-
-def entries_of(node: int, image: bytes, k: int, classes: int) -> Entries:
-    """What node `node` answers to an image: scores that differ from node to node."""
-    digest = hashlib.blake2s(image).digest()
-    winner = digest[0] % classes
-    scores = {index: (digest[1 + index % 31] + 37 * node) % 100 - 128 for index in range(classes)}
-    scores[winner] = 60 + node
-    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(ranked[:k])
-
-
-@dataclass
-class _Incoming:
-    chunk_count: int
-    first: wire.Input
-    chunks: dict[int, bytes] = field(default_factory=dict)
-    last_chunk_at: float = 0.0
-    reports: int = 0
-
-    def image(self) -> bytes:
-        return b"".join(self.chunks[number] for number in range(self.chunk_count))
-
-    def missing(self) -> tuple[tuple[int, int], ...]:
-        ranges: list[tuple[int, int]] = []
-        for number in range(self.chunk_count):
-            if number in self.chunks:
-                continue
-            if ranges and sum(ranges[-1]) == number:
-                ranges[-1] = (ranges[-1][0], ranges[-1][1] + 1)
-            else:
-                ranges.append((number, 1))
-        return tuple(ranges[:8])
-
-
-class SimulatedNode:
-    """One node: messages in, messages out. `compute_s` is its time from image to answer."""
-
-    def __init__(self, world: World, node: NodeTable, boot: int = 1) -> None:
-        self.world = world
-        self.id = node.id
-        self.key = world.fleet.key and node_key(world.fleet.key, FLEET_ID, node.id)
-        self.group = world.fleet.key and group_key(world.fleet.key, FLEET_ID)
-        self.variant = world.fleet.variant_of(node)
-        self.classes = len(world.fleet.manifest.classes)
-        self.hash = self.variant.hash
-        self.compute_s = 0.02
-        self.alive = True
-        self.fault: wire.Fault | None = None
-        self.multicast = world.fleet.table.network is not None and node.udp is not None
-        self.dropped = 0
-        self.counter = boot << 16
-        self.start()
-
-    def start(self) -> None:
-        """Boot: everything but the boot counter is forgotten."""
-        self.started = self.world.now
-        self.life = next(self.world.ids)
-        self.replay = wire.ReplayWindow()
-        self.rejected = 0
-        self._start_afresh(0)
-        self._heartbeat(self.life)
-        self._tell_fault()
-
-    def _start_afresh(self, gateway_boot: int) -> None:
-        """The gateway counts anew: its requests of before are forgotten."""
-        self.gateway_boot = gateway_boot
-        self.latest: int | None = None
-        self.incoming: dict[int, _Incoming] = {}
-        self.answers: dict[int, Entries] = {}
-
-    def reboot(self, fault: wire.Fault | None = None) -> None:
-        self.alive = True
-        self.fault = fault
-        self.counter = ((self.counter >> 16) + 1) << 16
-        self.start()
-
-    def send(self, body: wire.Body) -> None:
-        self.counter += 1
-        message = wire.encode(
-            body,
-            fleet=FLEET_ID,
-            node=self.id,
-            counter=self.counter,
-            key=self.key,
-            classes=self.classes,
-        )
-        self.world.to_gateway(self.id, message)
-
-    def hello(self) -> wire.Hello:
-        side = self.variant.resolution
-        uptime = int((self.world.now - self.started) * 1000)
-        return wire.Hello(
-            self.hash,
-            self.classes,
-            side,
-            side,
-            1,
-            65536,
-            (0, 1, 0),
-            wire.ResetCause.FAULT if self.fault else wire.ResetCause.POWER,
-            uptime,
-            0,
-            self.rejected,
-            "mps2-an386",
-            self.multicast,
-        )
-
-    def _heartbeat(self, life: int) -> None:
-        if self.alive and life == self.life:
-            self.send(self.hello())
-            self.world.at(HELLO_S, lambda: self._heartbeat(life))
-
-    def _tell_fault(self) -> None:
-        if self.fault is not None:
-            self.send(self.fault)
-
-    def receive(self, message: bytes) -> None:
-        if not self.alive:
-            return
-        try:
-            header, body = wire.decode(message, self.group)
-        except wire.WireError:
-            self.dropped += 1
-            return
-        if not self.replay.accept(header.counter):
-            self.dropped += 1
-            self.rejected += 1
-            return
-        if header.boot > self.gateway_boot:
-            self._start_afresh(header.boot)
-        if isinstance(body, wire.Discover):
-            self.send(self.hello())
-            self._tell_fault()
-        elif isinstance(body, wire.Input):
-            self._chunk(body)
-
-    def _chunk(self, body: wire.Input) -> None:
-        newer = self.latest is None or is_newer(body.request, self.latest)
-        if newer:
-            self.latest = body.request
-        elif body.request not in self.incoming:
-            if body.report:
-                self.send(wire.NodeError(body.request, wire.ErrorCode.SUPERSEDED))
-            return
-        size = body.height * body.width * body.channels
-        fresh = _Incoming(-(-size // wire.CHUNK_SIZE), body)
-        image = self.incoming.setdefault(body.request, fresh)
-        before = len(image.chunks)
-        if body.data:
-            image.chunks[body.chunk] = body.data
-            image.last_chunk_at = self.world.now
-            image.reports = 0
-            self.world.at(GAP_S, lambda: self._gap(self.life, image))
-        if body.report:
-            self._sack(image)
-        complete = len(image.chunks) == image.chunk_count
-        if complete and before < image.chunk_count:
-            life = self.life
-            self.world.at(self.compute_s, lambda: self._answer(life, image))
-        elif body.report and body.request in self.answers:
-            self._predict(body.request)
-
-    def _gap(self, life: int, image: _Incoming) -> None:
-        waited = self.world.now - image.last_chunk_at
-        stalled = len(image.chunks) < image.chunk_count and waited >= GAP_S - 1e-9
-        if self.alive and life == self.life and stalled and image.reports < 5:
-            image.reports += 1
-            self._sack(image)
-            self.world.at(GAP_S, lambda: self._gap(life, image))
-
-    def _sack(self, image: _Incoming) -> None:
-        self.send(wire.Sack(image.first.request, len(image.chunks), image.missing()))
-
-    def _answer(self, life: int, image: _Incoming) -> None:
-        known = self.incoming.get(image.first.request) is image
-        if self.alive and life == self.life and known:
-            request, k = image.first.request, image.first.k
-            self.answers[request] = entries_of(self.id, image.image(), k, self.classes)
-            self._predict(request)
-
-    def _predict(self, request: int) -> None:
-        self.send(wire.Prediction(request, self.compute_s * 1000, self.answers[request]))
 
 
 @dataclass

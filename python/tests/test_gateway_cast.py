@@ -130,7 +130,7 @@ def test_who_does_not_answer_is_not_waited_for_until_it_reports() -> None:
     group.report(now + 0.002, 2, missing=(7,))
     group.report(now + 0.002, 0, 1)
     assert group.due(now + 0.002) == [
-        (2, Chunk(7, True, False)),
+        (2, Chunk(7, True, True)),
         *burst(18, 19, 20, 21, 22),
     ]
     assert group.cast.behind == []

@@ -12,7 +12,8 @@ from fleet_factory import FLEET_ID, KEY, make_fleet, make_image, make_manifest
 from simulated_fleet import FIFO, Faults, World, entries_of, ready
 from variant_parallelism import wire
 from variant_parallelism.gateway import Answer, Warned
-from variant_parallelism.gateway.dispatch import WINDOW
+from variant_parallelism.gateway.dispatch import WINDOW, Chunk
+from variant_parallelism.gateway.requests import Request
 from variant_parallelism.keys import group_key
 
 NETWORK = {"gateway": "10.0.0.254", "multicast": "239.77.80.1:47801"}
@@ -51,6 +52,12 @@ def classify(world: World, seed: int, deadline_s: float = 60) -> Answer:
     answer = world.classify(make_image(world.fleet, seed), deadline_s=deadline_s)
     check_answer(world, answer, seed)
     return answer
+
+
+def request_of(world: World, number: int) -> Request:
+    request = world.core._book.find(number)
+    assert request is not None
+    return request
 
 
 def rejected(world: World) -> int:
@@ -116,7 +123,7 @@ def test_every_node_gets_every_byte_whatever_the_network_does(faults: Faults) ->
     assert world.core.counters.multicast > 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.integers(0, 2**32),
     st.floats(0, 0.3),
@@ -249,6 +256,56 @@ def test_an_image_never_interrupts_one_that_a_listener_is_still_getting() -> Non
         check_answer(world, answers[request], seed)
     assert world.core.counters.errors == 0
     assert [event for event in world.events if isinstance(event, Warned)] == []
+
+
+def test_a_node_that_is_ready_in_the_middle_joins_in() -> None:
+    world = ready(group_of(4))
+    world.nodes[3].compute_s = 0.03  # The others take 0.02, a cast 0.018.
+    requests = [world.submit(make_image(world.fleet, 0), deadline_s=10)]
+    world.run(0.045)
+    assert world.answers() == [] and world.core.nodes[0].request is None
+    requests.append(world.submit(make_image(world.fleet, 1), deadline_s=10))
+    world.run(2)
+    answers = {answer.request: answer for answer in world.answers()}
+    for seed, request in enumerate(requests):
+        check_answer(world, answers[request], seed)
+    to = [node for node, _ in chunks(world)]
+    assert to.count(None) == 2 * CHUNKS == len(to)
+    assert max(world.most_waiting.values()) == WINDOW
+
+
+def test_an_older_image_goes_to_a_node_under_a_number_newer_than_what_it_overheard() -> None:
+    world = ready(group_of(4))
+    world.nodes[2].compute_s = world.nodes[3].compute_s = 10
+    older = world.submit(make_image(world.fleet, 0), deadline_s=30)
+    world.run(0.1)
+    world.nodes[3].alive = False
+    world.run(5)
+    newer = world.submit(make_image(world.fleet, 1), deadline_s=30)
+    world.run(0.004)
+    world.nodes[3].compute_s = 0.02
+    world.nodes[3].reboot()
+    world.run(20)
+    answers = {answer.request: answer for answer in world.answers()}
+    check_answer(world, answers[older], 0)
+    assert [vote.node for vote in answers[newer].votes] == [0, 1, 2]
+    assert world.core.counters.errors == 0
+    assert [event for event in world.events if isinstance(event, Warned)] == []
+
+
+def test_no_node_gets_a_message_that_is_old_after_what_it_heard_in_the_group() -> None:
+    """A message made for one node serves others, but not behind their replay window of 64."""
+    world = ready(group_of(3))
+    request = world.submit(make_image(world.fleet, 0))
+    entry = request_of(world, request)
+    out, nodes = world.core._out, world.core.nodes
+    first = len(out.outbox)
+    out.chunk(nodes[0], entry, Chunk(0, report=False, again=False))
+    for number in range(1, CHUNKS):
+        out.cast(nodes.values(), [], entry, Chunk(number, False, False))
+    out.chunk(nodes[1], entry, Chunk(0, report=False, again=False))
+    counters = [wire.peek(data).counter for _, data in list(out.outbox)[first:]]
+    assert counters == sorted(set(counters))
 
 
 def test_messages_to_the_group_and_to_one_are_never_taken_for_replays() -> None:

@@ -116,14 +116,15 @@ class Cast:
                 member.lapses += 1
             elif member.lapsed and not transfer.late:
                 member.lapsed = False
-                member.out |= member.lapses > _LAPSES
-            if member.in_step and self._is_deaf(transfer):
-                member.out = True
+                member.out |= member.lapses > _LAPSES or self._is_deaf(transfer)
+            elif member.in_step and not transfer.flying:
+                member.out |= self._is_deaf(transfer)
         return sending
 
     def _is_deaf(self, transfer: Transfer) -> bool:
-        """Whether a node has reported that it got nothing of what the group was sent."""
-        return 0 < self._next == sum(number < self._next for number in transfer.missing)
+        """Whether a node has reported nothing of what the group was sent."""
+        unheard = transfer.missing | transfer.flying
+        return 0 < self._next == sum(number < self._next for number in unheard)
 
     def _round(self, in_step: dict[int, _Member], now: float) -> list[tuple[int | None, Chunk]]:
         missing = {node: member.transfer.missing for node, member in in_step.items()}
@@ -142,6 +143,9 @@ class Cast:
                 sending += ((node, chunk) for chunk in member.transfer.due(now, own[node]))
             if burst:
                 member.transfer.send(burst, now)
+        for member in self._members.values():
+            if member.lapsed and burst:
+                member.transfer.overhear(burst, now)
         sending += (
             (None, Chunk(number, number == burst[-1], number < self._next)) for number in burst
         )

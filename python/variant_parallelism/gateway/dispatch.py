@@ -152,18 +152,27 @@ class Transfer:
 
     def send(self, burst: list[int], now: float) -> list[Chunk]:
         """Take chunks for sent at `now`, in this order; as messages, the last asks for a report."""
-        sent = []
-        for number in burst:
-            self._todo.discard(number)
-            self._flying[number] = _Sent(self._order, now)
-            self._order += 1
-            sent.append(Chunk(number, number == burst[-1], number in self._tried))
-        self._repeated |= self._tried.intersection(burst)
-        self._tried.update(burst)
+        sent = [Chunk(number, number == burst[-1], number in self._tried) for number in burst]
+        self._let_fly(burst, now)
         self._doublings = 0
         self._burst = (now, len(burst))
         self.wake = now + self._patience()
         return sent
+
+    def overhear(self, burst: list[int], now: float) -> None:
+        """Others were sent a burst that the node hears, too, if it lives: that is now all that may
+        be on its way to it."""
+        self._todo.update(self._flying)
+        self._flying.clear()
+        self._let_fly(burst, now)
+
+    def _let_fly(self, burst: list[int], now: float) -> None:
+        for number in burst:
+            self._todo.discard(number)
+            self._flying[number] = _Sent(self._order, now)
+            self._order += 1
+        self._repeated |= self._tried.intersection(burst)
+        self._tried.update(burst)
 
     def restart(self, now: float) -> None:
         """The node may have forgotten everything: ask it, and believe what it misses is lost."""

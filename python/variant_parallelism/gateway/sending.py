@@ -136,13 +136,7 @@ class Sending:
         return self._cast is not None and node.id in self._cast
 
     def _hears(self, node: Node) -> bool:
-        return (
-            self.has_group
-            and not node.serial
-            and node.state == "up"
-            and node.hello is not None
-            and node.hello.multicast
-        )
+        return self.has_group and node.state == "up" and _listens(node)
 
     def _begin_cast(self, now: float) -> None:
         ready: list[Node] = []
@@ -168,8 +162,10 @@ class Sending:
             while node.queue.popleft() is not first:
                 pass
             transfers[node.id] = self._begin(now, node, first)
-        for node in filter(self._hears, self._nodes.values()):
+        for node in self._nodes.values():
             newest = node.newest_request
+            if not _listens(node):
+                continue
             if newest is None or is_newer(first.id, newest):
                 node.newest_request = first.id
         self._cast = Cast(first.chunks, transfers, doubted, now)
@@ -192,3 +188,8 @@ class Sending:
             for node_id in cast.members:
                 self._nodes[node_id].doubted = _DOUBT_IMAGES if node_id in cast.behind else 0
             self._cast, self._cast_request = None, None
+
+
+def _listens(node: Node) -> bool:
+    """Whether a node, alive or not, has announced that it listens to the group."""
+    return not node.serial and node.hello is not None and node.hello.multicast
