@@ -303,7 +303,11 @@ def code_at(image: Path, address: int, size: int) -> bytes:
         capture_output=True,
         text=True,
     ).stdout
-    return bytes.fromhex(dump.splitlines()[-1].split()[1])
+    # " 8012706 2de9f843 8046                        -..C.F"
+    lines = [line[1:].partition("  ")[0] for line in dump.splitlines() if line.startswith(" ")]
+    code = bytes.fromhex("".join(line.partition(" ")[2] for line in lines))
+    assert len(code) == size
+    return code
 
 
 def roomy(manifest: Manifest, height: int, width: int) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ UNDEFINED = bytes.fromhex("00de")  # udf #0
 HANG = bytes.fromhex("fee7")  # b .
 UNDEFINSTR = 1 << 16
 FORCED = 1 << 30
+STKERR = 1 << 12
 NMI = 2
 HARD_FAULT = 3
 USAGE_FAULT = 6
@@ -69,10 +71,14 @@ def firmware_with_own_boards() -> Path:
 
 @pytest.fixture
 def board_bench(board: str, emulator: str, tmp_path: Path) -> Bench:
+    return bench_of(board, emulator, tmp_path)
+
+
+def bench_of(board: str, emulator: str, workdir: Path) -> Bench:
     path = DIGITS / "manifest.json"
     built = build_images(path, ["d8", "d24"], board, OUT)
     images = {image.variant: image.elf for image in built}
-    return Bench(load_manifest(path), DIGITS, images, tmp_path, emulator)
+    return Bench(load_manifest(path), DIGITS, images, workdir, emulator)
 
 
 def nodes(board: str, emulator: str) -> list[tuple[str, str]]:
@@ -136,6 +142,45 @@ async def test_faults_are_reported_and_overcome(
             assert (fault.psr & 511, fault.status, fault.hard_status) == registers(board, emulator)
         answer = await running.classify(digits.test_images[1])
         assert [vote.node for vote in answer.votes] == [1, 2]
+
+
+@dataclass(frozen=True)
+class OtherFault:
+    """Code that faults; `offset` is the program counter's in it, None if it cannot be known."""
+
+    board: str
+    code: str
+    offset: int | None
+    bit: int
+    address: int
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        # mov.w r0, #0xC0000000; ldr r0, [r0]
+        OtherFault("mps2-an386", "4ff04040 0068", 4, 1 << 9, 0xC0000000),
+        # 1: push {r0-r7}; b 1b
+        OtherFault("stm32f4-disco", "ffb4 fde7", None, STKERR, 0),
+    ],
+    ids=["bus-error", "stack-overflow"],
+)
+async def test_record_of_other_faults(
+    case: OtherFault, emulator: str, digits: Dataset, tmp_path: Path
+) -> None:
+    if emulator != "qemu":
+        pytest.skip(f"{emulator} does not model bus faults as the processor raises them")
+    bench = bench_of(case.board, emulator, tmp_path)
+    async with bench.run(bench.fleet([("d8", "serial")], board=case.board)) as running:
+        image = bench.images["d8"]
+        code = bytes.fromhex(case.code)
+        await break_at(running, 1, image, code, digits, ResetCause.FAULT)
+        fault = running.status(1).fault
+        assert fault is not None
+        where = 0 if case.offset is None else code_address(image, VICTIM) + case.offset
+        assert (fault.pc, fault.psr & 511) == (where, HARD_FAULT)
+        assert fault.status & case.bit and fault.hard_status == FORCED
+        assert case.address in (0, fault.address)
 
 
 async def test_watchdog_says_where_the_firmware_hung(
