@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.manifest import Manifest, PlainName, VariantInfo, load_manifest
 from variant_parallelism.toml_lines import load_toml, located_error
+from variant_parallelism.toml_table import Table
 
 MAX_K = 16
 KEY_SIZE = 32
@@ -89,11 +90,7 @@ Mac = Annotated[str, AfterValidator(_mac)]
 PathText = Annotated[str, AfterValidator(_path)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class GatewayTable(_Table):
+class GatewayTable(Table):
     """`[gateway]`: where the aggregator listens.
 
     `listen` is the UDP endpoint that nodes send to; `http` is the local API that `vp classify`
@@ -104,7 +101,7 @@ class GatewayTable(_Table):
     http: Endpoint = "127.0.0.1:8470"
 
 
-class NetworkTable(_Table):
+class NetworkTable(Table):
     """`[network]`: what vp-flash writes into nodes that are reached by UDP.
 
     `gateway` is this gateway's IPv4 address as the nodes see it; `router` is their next hop to it
@@ -118,7 +115,7 @@ class NetworkTable(_Table):
     multicast: Group | None = None
 
 
-class NodeTable(_Table):
+class NodeTable(Table):
     """`[[nodes]]`: one board, its variant and the way to reach it.
 
     Exactly one of `serial` (a device or a pyserial URL), `udp` (host:port) and `emulated`
@@ -187,7 +184,7 @@ def _place(endpoint: str) -> tuple[str, str]:
     return (str(ipaddress.IPv6Address(host)) if ":" in host else host), str(port)
 
 
-class FleetTable(_Table):
+class FleetTable(Table):
     """The whole file, as written."""
 
     name: PlainName
