@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,14 +14,15 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.manifest import Manifest, PlainName, VariantInfo, load_manifest
+from variant_parallelism.secret_file import read_secret
+from variant_parallelism.sinks_table import SinksTable
 from variant_parallelism.toml_lines import load_toml, located_error
-from variant_parallelism.toml_table import Table
+from variant_parallelism.toml_table import PathText, Table, is_host_name
 
 MAX_K = 16
 KEY_SIZE = 32
 
 _ENDPOINT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_.\-]+)):([0-9]{1,5})")
-_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?")
 _NETWORK_SCHEMES = ("socket", "rfc2217")
 
 
@@ -42,7 +42,7 @@ def parse_endpoint(text: str) -> tuple[str, int]:
             ipaddress.IPv4Address(name)
     except ValueError as error:
         raise ValueError(f"{text!r} is not host:port: {error}") from None
-    if name is not None and not all(map(_LABEL.fullmatch, name.split("."))):
+    if name is not None and not is_host_name(name):
         raise ValueError(f"{text!r} is not host:port")
     return address or name, int(port)
 
@@ -50,12 +50,6 @@ def parse_endpoint(text: str) -> tuple[str, int]:
 def _endpoint(text: str) -> str:
     if parse_endpoint(text)[1] == 0:
         raise ValueError(f"{text!r} has port 0: give one of 1 to 65535")
-    return text
-
-
-def _path(text: str) -> str:
-    if not text or not text.isprintable():
-        raise ValueError(f"{text!r} is no path of a file")
     return text
 
 
@@ -87,7 +81,6 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 IpAddress = Annotated[str, AfterValidator(_ip_address)]
 Group = Annotated[str, AfterValidator(_group)]
 Mac = Annotated[str, AfterValidator(_mac)]
-PathText = Annotated[str, AfterValidator(_path)]
 
 
 class GatewayTable(Table):
@@ -197,6 +190,7 @@ class FleetTable(Table):
     key_file: PathText | None = None
     gateway: GatewayTable = GatewayTable()
     network: NetworkTable | None = None
+    sinks: SinksTable = SinksTable()
     nodes: Annotated[list[NodeTable], Field(min_length=1)]
 
 
@@ -276,17 +270,7 @@ def _check_nodes(path: Path, text: str, table: FleetTable, manifest: Manifest) -
 
 def read_key(path: Path) -> bytes:
     """Read a fleet key: 64 hexadecimal digits in a file that only its owner can read."""
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise VpError(f"cannot read key file {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        text = ""
-    except ValueError as error:
-        raise VpError(f"cannot read key file {str(path)!r}: {error}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise VpError(f"key file {path} can be read by others: run chmod 600 {path}")
+    text = read_secret(path, "key file")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise VpError(
             f"key file {path} is not 64 hexadecimal digits: make one with `openssl rand -hex 32`"

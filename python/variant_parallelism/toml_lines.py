@@ -21,36 +21,28 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def find_line(text: str, location: Location) -> int | None:
-    """1-based line of `location`, as pydantic gives it: ("nodes", 2, "udp"), ("gateway", "listen").
+    """1-based line of `location`, which is pydantic's: ("nodes", 2, "udp"), ("sinks", "mqtt", "host").
 
     Falls back to the line of the table or array element that would hold the value.
     """
     names = [part for part in location if isinstance(part, str)]
     index = next((part for part in location if isinstance(part, int)), None)
-    if not names:
-        return None
-    in_table = len(location) > 1
-    table = names[0] if in_table else None
-    key = names[-1] if len(names) > 1 or not in_table else None
-    current: str | None = None
+    table: list[str] = []
+    inside = bool(names)
     elements = -1
     fallback: int | None = None
+    fallback_depth = 0
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
-            current = header.group(2)
-            if current == names[0] and header.group(1) == "[[":
+            table = header.group(2).split(".")
+            if table == names[:1] and header.group(1) == "[[":
                 elements += 1
-            here = current == names[0] and (index is None or elements == index)
-            if here and fallback is None:
-                fallback = number
+            inside = table == names[: len(table)] and (index is None or elements in (-1, index))
+            if inside and len(table) > fallback_depth:
+                fallback, fallback_depth = number, len(table)
             continue
         name = _KEY.match(line)
-        if name is None:
-            continue
-        if name.group(1) == names[0] and current is None:
-            return number
-        inside = current == table and (index is None or elements == index)
-        if inside and key is not None and name.group(1) == key:
+        if name and inside and name.group(1) in names[len(table) : len(table) + 1]:
             return number
     return fallback
 
