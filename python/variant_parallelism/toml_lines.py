@@ -21,7 +21,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def find_line(text: str, location: Location) -> int | None:
-    """1-based line of `location`, which is pydantic's: ("nodes", 2, "udp"), ("sinks", "mqtt", "host").
+    """1-based line of `location`, as pydantic gives it: ("nodes", 2, "udp"), ("gateway", "listen").
 
     Falls back to the line of the table or array element that would hold the value.
     """

@@ -1,0 +1,216 @@
+"""What every sink shares: a spool, a thread that empties it, and patience with what fails.
+
+The thread is a daemon of its own and not one of an executor's: a disk or a broker that hangs holds
+up neither the pool that decodes images nor the end of the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from variant_parallelism.gateway.sinks.spool import Record, Spool
+
+_FIRST_RETRY_S = 0.5
+_LAST_RETRY_S = 30.0
+_IDLE_S = 1.0
+_OPEN_S = 5.0
+
+log = logging.getLogger("variant_parallelism.gateway")
+
+
+class Trouble(Exception):
+    """A sink cannot be written now; it may be later. The text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """How a sink is doing. `waiting` of at most `capacity` events are not written yet.
+
+    Of those `taken`, `written` are; `dropped` gave way, since the sink was too slow or away for too
+    long; `refused` could not be written at all. `trouble` says why it cannot be written now.
+    """
+
+    name: str
+    waiting: int
+    capacity: int
+    taken: int
+    written: int
+    dropped: int
+    refused: int
+    trouble: str | None
+
+
+class Sink(ABC):
+    """One place that events go to.
+
+    A subclass writes batches in the sink's thread. After `Trouble` the same batch comes again:
+    what of it was written already is the subclass's to know.
+    """
+
+    name: str
+    batch = 1000
+    """Most records written at once."""
+    linger_s = 0.0
+    """How long a first record waits for more."""
+
+    def __init__(self, capacity: int) -> None:
+        self.spool = Spool(capacity)
+        self.written = 0
+        self.refused = 0
+        self.trouble: str | None = None
+        self._thread = threading.Thread(target=self._run, name=f"sink-{self.name}", daemon=True)
+        self._opened: asyncio.Future[None] | None = None
+        self._finished: asyncio.Future[None] | None = None
+
+    # In the event loop.
+
+    def put(self, record: Record) -> None:
+        """Take an event; returns at once and never raises."""
+        self.spool.put(record)
+
+    async def start(self) -> None:
+        """Open the sink. VpError for what only its user can change; trouble is retried."""
+        self._loop = asyncio.get_running_loop()
+        self._opened = self._loop.create_future()
+        self._finished = self._loop.create_future()
+        self._thread.start()
+        try:
+            async with asyncio.timeout(_OPEN_S):
+                await asyncio.shield(self._opened)
+        except TimeoutError:
+            self.failing(f"does not open in {_OPEN_S:g} s")
+
+    async def stop(self, limit_s: float) -> None:
+        """Write what is left for at most `limit_s`; the rest is counted as dropped."""
+        self.spool.close()
+        if self._finished is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await asyncio.shield(self._finished)
+                return
+        left = self.spool.abandon()
+        why = f": {self.trouble}" if self.trouble else ""
+        log.warning("%s: %d events not written in %g s%s", self.name, left, limit_s, why)
+
+    def status(self) -> SinkStatus:
+        spool = self.spool
+        return SinkStatus(
+            self.name,
+            len(spool),
+            spool.capacity,
+            spool.taken,
+            self.written,
+            spool.dropped,
+            self.refused,
+            self.trouble,
+        )
+
+    # In the sink's thread.
+
+    @abstractmethod
+    def open(self) -> None:
+        """Get ready to write. VpError or Trouble if that cannot be; after Trouble it comes again
+        with the first batch, in `write`."""
+
+    @abstractmethod
+    def write(self, batch: list[Record]) -> int:
+        """Write a batch, in order; Trouble if it cannot be written now.
+
+        Returns how many records will never be taken, whatever is tried.
+        """
+
+    def idle(self) -> None:
+        """Called between batches, at least about once a second while there are none."""
+        return
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything, after the last batch. Must not raise."""
+
+    def _run(self) -> None:
+        try:
+            self._open_first()
+        except Exception as error:
+            self._report(self._opened, error)
+        else:
+            self._report(self._opened, None)
+            self._write_all()
+        self._report(self._finished, None)
+
+    def _open_first(self) -> None:
+        try:
+            self.open()
+        except Trouble as trouble:
+            self.failing(str(trouble))
+
+    def _write_all(self) -> None:
+        try:
+            while batch := self._next():
+                self._deliver(batch)
+            self.close()
+        except Exception:
+            log.exception("%s: stopped by a mistake of its own", self.name)
+
+    def _next(self) -> list[Record]:
+        """The next batch; an empty one at the end."""
+        while True:
+            batch = self.spool.take(self.batch, _IDLE_S, self.linger_s)
+            if batch or self.spool.closing:
+                return batch
+            self.idle()
+
+    def _deliver(self, batch: list[Record]) -> None:
+        """Write a batch, however long it takes."""
+        wait_s = _FIRST_RETRY_S
+        while not self.spool.abandoned:
+            try:
+                refused = self.write(batch)
+            except Trouble as trouble:
+                self.failing(str(trouble))
+                self.spool.pause(_FIRST_RETRY_S if self.spool.closing else wait_s)
+                wait_s = min(2 * wait_s, _LAST_RETRY_S)
+                continue
+            except Exception:
+                log.exception("%s: %d events could not be written", self.name, len(batch))
+                refused = len(batch)
+            if self.spool.abandoned:
+                return
+            self.spool.done()
+            self.refused += refused
+            self.written += len(batch) - refused
+            if refused < len(batch):
+                self.working()
+            self.idle()
+            return
+
+    def failing(self, why: str) -> None:
+        """Say once what is wrong, until it works again."""
+        if self.trouble is None:
+            log.warning(
+                "%s: %s; trying again, up to %d events wait", self.name, why, self.spool.capacity
+            )
+        self.trouble = why
+
+    def working(self) -> None:
+        """It works (again)."""
+        if self.trouble is not None:
+            self.trouble = None
+            log.info("%s: works again (%d events dropped so far)", self.name, self.spool.dropped)
+
+    def _report(self, future: asyncio.Future[None] | None, error: Exception | None) -> None:
+        def settle() -> None:
+            if future is None or future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        with contextlib.suppress(RuntimeError):  # The loop has gone.
+            self._loop.call_soon_threadsafe(settle)
