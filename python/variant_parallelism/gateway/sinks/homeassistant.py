@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from variant_parallelism import __version__
 from variant_parallelism.fleet import Fleet
 
 ONLINE, OFFLINE = "online", "offline"
@@ -73,7 +74,7 @@ def device_id(fleet: Fleet) -> str:
 
 
 def discovery_config(
-    fleet: Fleet, topics: Topics, version: str, refresh_s: int, expire_after_s: int
+    fleet: Fleet, topics: Topics, refresh_s: int, expire_after_s: int
 ) -> dict[str, Any]:
     """The device and its entities: class, confidence, latency, each node, counters.
 
@@ -94,9 +95,9 @@ def discovery_config(
             "name": fleet.table.name,
             "manufacturer": "Variant Parallelism",
             "model": f"{fleet.manifest.name}, {len(fleet.nodes)} nodes",
-            "sw_version": version,
+            "sw_version": __version__,
         },
-        "origin": {"name": "variant-parallelism", "sw_version": version},
+        "origin": {"name": "variant-parallelism", "sw_version": __version__},
         "availability_topic": topics.status,
         "payload_available": ONLINE,
         "payload_not_available": OFFLINE,

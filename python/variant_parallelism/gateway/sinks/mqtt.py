@@ -13,7 +13,6 @@ import ssl
 import sys
 import threading
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +59,9 @@ class MqttSink(Sink):
         self._fleet = fleet
         self._place = f"{table.host}:{table.port_used}"
         self._topics = Topics(table.topic or f"vp/{fleet.table.name}", table.discovery)
+        self._config = encode(
+            discovery_config(fleet, self._topics, table.refresh_s, table.expire_after_s)
+        )
         self._variants = {node.id: node.variant for node in fleet.nodes}
         self._nodes: dict[int, dict[str, Any]] = {}
         self._counters: dict[str, int] = {}
@@ -186,16 +188,8 @@ class MqttSink(Sink):
 
     def _announce(self, client: Client) -> None:
         """Everything that is retained, and then that it holds."""
-        table = self._table
-        if table.discovery:
-            config = discovery_config(
-                self._fleet,
-                self._topics,
-                metadata.version("variant-parallelism"),
-                table.refresh_s,
-                table.expire_after_s,
-            )
-            client.publish(self._topics.config(self._fleet), encode(config), retain=True)
+        if self._table.discovery:
+            client.publish(self._topics.config(self._fleet), self._config, retain=True)
         self._publish_state(client)
         client.publish(self._topics.status, ONLINE, retain=True)
 
@@ -217,8 +211,8 @@ class MqttSink(Sink):
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        self._connected = False
-        if not self.spool.closing:
+        was_connected, self._connected = self._connected, False
+        if was_connected and not self.spool.closing:
             self.failing(f"lost {self._place}: {reason}")
 
     def _on_publish(
@@ -248,6 +242,9 @@ class MqttSink(Sink):
             client.username_pw_set(table.username, self._password())
         if table.tls:
             client.tls_set_context(self._tls())
+        # A mistake in a callback would end paho's thread.
+        client.suppress_exceptions = True
+        client.enable_logger(log.getChild("mqtt"))
         client.max_inflight_messages_set(_WINDOW)
         client.reconnect_delay_set(1, _LONGEST_RETRY_S)
         client.on_connect = self._on_connect
