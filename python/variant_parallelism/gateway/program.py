@@ -22,6 +22,7 @@ from variant_parallelism.gateway.client import Client
 from variant_parallelism.gateway.http_api import HttpServer
 from variant_parallelism.gateway.report import answer_json, event_json
 from variant_parallelism.gateway.service import Gateway
+from variant_parallelism.gateway.sinks import make_sinks
 from variant_parallelism.gateway.types import Answered, Event, NodeChanged
 
 _SETTLE_S = 2.0
@@ -54,7 +55,7 @@ async def run_gateway(fleet: Fleet, state_dir: Path | None = None, as_json: bool
     http = fleet.table.gateway.http
     server = HttpServer(gateway, http)
     log.info("fleet %s: %s", fleet.table.name, _counted(len(fleet.nodes), "node"))
-    async with gateway:
+    async with gateway, make_sinks(gateway, fleet):
         server.start()
         if as_json:
             _print_json({"event": "serving", "fleet": fleet.table.name, "http": http})
