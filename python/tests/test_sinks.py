@@ -106,9 +106,8 @@ class StuckSink(Sink):
     def open(self) -> None:
         pass
 
-    def write(self, batch: list[Record]) -> int:
+    def write(self, batch: list[Record]) -> None:
         self.free.wait(60)
-        return 0
 
     def close(self) -> None:
         pass
@@ -142,7 +141,7 @@ def test_a_sink_with_a_mistake_hurts_nobody_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(StuckSink):
-        def write(self, batch: list[Record]) -> int:
+        def write(self, batch: list[Record]) -> None:
             raise KeyError("a mistake")
 
     async def test() -> None:
@@ -248,12 +247,11 @@ def test_home_assistants_templates_read_what_is_published() -> None:
     # What Home Assistant takes for "unknown".
     assert shown("class", "value_template", nothing) == "None"
     assert shown("confidence", "value_template", nothing) == "None"
-    states = {state: encode({"state": state}) for state in ("up", "dead", "refused", "unknown")}
+    states = {state: encode({"state": state}) for state in ("up", "dead", "quarantined")}
     assert {s: shown("node_0", "value_template", payload) for s, payload in states.items()} == {
         "up": "ON",
         "dead": "OFF",
-        "refused": "OFF",
-        "unknown": "OFF",
+        "quarantined": "ON",
     }
     counters = {"answers": 7, "forged": 2}
     assert shown("count_answers", "value_template", encode(counters)) == "7"

@@ -153,7 +153,7 @@ def test_what_waits_for_a_broker_is_bounded(tmp_path: Path) -> None:
             await gate.cut()
             heard = listener.requests(ANSWER)
             assert heard == sorted(heard)
-            assert heard[-30:] == list(range(170, 200))
+            assert heard[-25:] == list(range(175, 200))
             assert len(heard) + sink.status().dropped == 200
 
     run(test)
@@ -167,6 +167,7 @@ def test_home_assistant_that_restarts_is_told_again(tmp_path: Path) -> None:
             listening(broker) as listener,
             started(sink_to(broker.port)) as sink,
         ):
+            await until(lambda: listener.of(STATUS) == [b"online"])
             sink.put(Record(0.0, NodeChanged(0, "up", "here")))
             await until(lambda: len(listener.of("vp/simulated/node/0")) == 1)
             listener.say("homeassistant/status", "offline")
@@ -175,6 +176,31 @@ def test_home_assistant_that_restarts_is_told_again(tmp_path: Path) -> None:
             await until(lambda: len(listener.of("vp/simulated/node/0")) == 2)
             await until(lambda: listener.of(STATUS) == [b"online"] * 2)
             assert len(set(listener.of(CONFIG))) == 1
+
+    run(test)
+
+
+@needs_mosquitto
+def test_nodes_that_left_the_fleet_leave_home_assistant(tmp_path: Path) -> None:
+    """It removes an entity that is announced with its platform alone."""
+    smaller = make_fleet(serial=1, udp=1, manifest=FLEET.manifest)
+
+    async def test() -> None:
+        async with running(tmp_path) as broker:
+            async with started(sink_to(broker.port)) as sink:
+                sink.put(Record(0.0, NodeChanged(2, "up", "here")))
+                await until(lambda: sink.status().written == 1)
+            async with listening(broker, "homeassistant/#", "vp/simulated/node/2") as listener:
+                table = MqttTable(host="127.0.0.1", port=broker.port)
+                async with started(MqttSink(table, Path(), smaller)):
+                    await until(lambda: len(listener.of(CONFIG)) == 4)
+                    await until(lambda: len(listener.of("vp/simulated/node/2")) == 2)
+                before, _, leaving, after = (
+                    json.loads(config)["components"] for config in listener.of(CONFIG)
+                )
+                assert leaving == after | {"node_2": {"platform": "binary_sensor"}}
+                assert before.keys() == leaving.keys() == after.keys() | {"node_2"}
+                assert listener.of("vp/simulated/node/2")[-1] == b""
 
     run(test)
 

@@ -6,6 +6,7 @@ Assistant 2024.11): https://www.home-assistant.io/integrations/mqtt/#device-disc
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,11 @@ class Topics:
     def node(self, node: int) -> str:
         return f"{self.base}/node/{node}"
 
+    def entity(self, key: str) -> str | None:
+        """The retained topic that one entity had for itself."""
+        node = re.fullmatch(r"node_(\d+)", key)
+        return None if node is None else self.node(int(node.group(1)))
+
     def config(self, fleet: Fleet) -> str:
         return f"{self.discovery}/device/{device_id(fleet)}/config"
 
@@ -104,6 +110,20 @@ def discovery_config(
         "qos": 1,
         "components": components,
     }
+
+
+def left_over(kept: bytes | bytearray, config: dict[str, Any]) -> dict[str, Any]:
+    """The entities of a discovery message that the broker kept and `config` has no more, as they
+    are announced to be removed: with their platform alone. Nothing if the message is not ours."""
+    try:
+        components = json.loads(kept)["components"]
+        return {
+            key: {"platform": component["platform"]}
+            for key, component in components.items()
+            if key not in config["components"]
+        }
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}
 
 
 def _answer_entities(
@@ -156,7 +176,7 @@ def _node_entities(fleet: Fleet, topics: Topics, expire_after_s: int) -> dict[st
             "device_class": "connectivity",
             "entity_category": "diagnostic",
             "state_topic": topics.node(node.id),
-            "value_template": "{{ 'ON' if value_json.state == 'up' else 'OFF' }}",
+            "value_template": "{{ 'ON' if value_json.state in ('up', 'quarantined') else 'OFF' }}",
             "json_attributes_topic": topics.node(node.id),
             "expire_after": expire_after_s,
         }

@@ -57,7 +57,7 @@ class JsonLinesSink(Sink):
                 ) from None
             raise Trouble(self._failure(error)) from None
 
-    def write(self, batch: list[Record]) -> int:
+    def write(self, batch: list[Record]) -> None:
         if batch is not self._batch:
             self._batch = batch
             lines = (encode(record_json(record, self._variants)) + b"\n" for record in batch)
@@ -68,7 +68,6 @@ class JsonLinesSink(Sink):
         except OSError as error:
             self.close()
             raise Trouble(self._failure(error)) from None
-        return 0
 
     def close(self) -> None:
         if self._file is not None:
@@ -95,6 +94,7 @@ class JsonLinesSink(Sink):
         self._append(file, b"".join(chunk))
         for _ in chunk:
             self._lines.popleft()
+        self.settle(written=len(chunk))
 
     def _append(self, file: int, data: bytes) -> None:
         rest = memoryview(data)

@@ -9,10 +9,12 @@ that forgot everything has it back.
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import sys
 import threading
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from variant_parallelism.gateway.sinks.homeassistant import (
     ONLINE,
     Topics,
     discovery_config,
+    left_over,
 )
 from variant_parallelism.gateway.sinks.records import encode, iso_time, record_json
 from variant_parallelism.gateway.sinks.sink import Sink, log
@@ -43,13 +46,14 @@ _WILL_DELAY_S = 5
 """A connection that is back by then was never lost, as far as others can see."""
 _LONGEST_RETRY_S = 60
 _GOODBYE_S = 1.0
+_PATIENCE_S = 0.2
+"""How soon the thread notices that the end has come, or that state is due."""
 
 
 class MqttSink(Sink):
     """One client of one broker, which reconnects for ever."""
 
     name = "mqtt"
-    batch = _WINDOW
 
     def __init__(self, table: MqttTable, folder: Path, fleet: Fleet) -> None:
         """`folder` is where the table's paths start."""
@@ -59,9 +63,8 @@ class MqttSink(Sink):
         self._fleet = fleet
         self._place = f"{table.host}:{table.port_used}"
         self._topics = Topics(table.topic or f"vp/{fleet.table.name}", table.discovery)
-        self._config = encode(
-            discovery_config(fleet, self._topics, table.refresh_s, table.expire_after_s)
-        )
+        self._config_topic = self._topics.config(fleet)
+        self._config = discovery_config(fleet, self._topics, table.refresh_s, table.expire_after_s)
         self._variants = {node.id: node.variant for node in fleet.nodes}
         self._nodes: dict[int, dict[str, Any]] = {}
         self._counters: dict[str, int] = {}
@@ -71,6 +74,8 @@ class MqttSink(Sink):
         self._acknowledged = threading.Condition()
         self._answers: dict[int, bool] = {}
         """Message ids that the broker acknowledged lately, and whether it took them."""
+        self._window = _WINDOW
+        self._refused = False
 
     # In the event loop.
 
@@ -110,18 +115,20 @@ class MqttSink(Sink):
         self._client = self._make_client()
         self._client.loop_start()
 
-    def write(self, batch: list[Record]) -> int:
+    def write(self, batch: list[Record]) -> None:
         client = self._opened_client()
-        waiting = {self._publish(client, record) for record in batch}
-        with self._acknowledged:
-            while not (self.spool.abandoned or waiting <= self._answers.keys()):
-                self._acknowledged.wait(0.2)
-                self._publish_state_if_stale()
-            refused = sum(not self._answers.get(message, True) for message in waiting)
-            self._answers.clear()
-        if refused:
-            log.warning("mqtt: %s refused %d events", self._place, refused)
-        return refused
+        following = iter(batch)
+        outstanding: set[int] = set()
+        left = len(batch)
+        while left and not self.spool.abandoned:
+            for record in islice(following, max(0, self._window - len(outstanding))):
+                outstanding.add(self._publish(client, record))
+            for message, taken in self._wait_for_acknowledgements().items():
+                if message in outstanding:
+                    outstanding.remove(message)
+                    left -= 1
+                    self._acknowledge(taken)
+            self._publish_state_if_stale()
 
     def idle(self) -> None:
         self._publish_state_if_stale()
@@ -137,6 +144,20 @@ class MqttSink(Sink):
                 log.warning("mqtt: %s went away before the end", self._place)
         client.disconnect()
         client.loop_stop()
+
+    def _wait_for_acknowledgements(self) -> dict[int, bool]:
+        """Those that came since the last time, of any message; sometimes none."""
+        with self._acknowledged:
+            if not self._answers:
+                self._acknowledged.wait(_PATIENCE_S)
+            answers, self._answers = self._answers, {}
+        return answers
+
+    def _acknowledge(self, taken: bool) -> None:
+        self.settle(written=taken, refused=not taken)
+        if not taken and not self._refused:
+            log.warning("mqtt: %s refuses to take some events; see its access rules", self._place)
+        self._refused = not taken
 
     def _opened_client(self) -> Client:
         assert self._client is not None
@@ -175,12 +196,18 @@ class MqttSink(Sink):
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
+        from paho.mqtt.subscribeoptions import SubscribeOptions
+
         if reason.is_failure:
             self.failing(f"{self._place} refuses: {reason}")
             return
+        limit = getattr(properties, "ReceiveMaximum", _WINDOW)
+        self._window = min(_WINDOW, limit)
         self._connected = True
         if self._table.discovery:
+            # Its own discovery message as the broker kept it comes before the one sent next.
             client.subscribe(self._topics.hub_status, qos=1)
+            client.subscribe(self._config_topic, options=SubscribeOptions(noLocal=True))
         self._announce(client)
         if self.trouble is None:
             log.info("mqtt: connected to %s", self._place)
@@ -189,13 +216,28 @@ class MqttSink(Sink):
     def _announce(self, client: Client) -> None:
         """Everything that is retained, and then that it holds."""
         if self._table.discovery:
-            client.publish(self._topics.config(self._fleet), self._config, retain=True)
+            client.publish(self._config_topic, encode(self._config), retain=True)
         self._publish_state(client)
         client.publish(self._topics.status, ONLINE, retain=True)
 
     def _on_message(self, client: Client, _: Any, message: MQTTMessage) -> None:
         if message.topic == self._topics.hub_status and message.payload == ONLINE.encode():
             self._announce(client)
+        elif message.topic == self._config_topic and message.retain:
+            self._remove(client, left_over(message.payload, self._config))
+
+    def _remove(self, client: Client, entities: dict[str, Any]) -> None:
+        """Entities of nodes that the fleet has no more."""
+        if not entities:
+            return
+        components = self._config["components"] | entities
+        leaving = self._config | {"components": components}
+        client.publish(self._config_topic, encode(leaving), retain=True)
+        client.publish(self._config_topic, encode(self._config), retain=True)
+        for key in entities:
+            topic = self._topics.entity(key)
+            if topic is not None:
+                client.publish(topic, b"", retain=True)
 
     def _on_connect_fail(self, client: Client, _: Any) -> None:
         # paho calls this where it caught the error, and does not pass it on.
@@ -247,6 +289,7 @@ class MqttSink(Sink):
         client.enable_logger(log.getChild("mqtt"))
         client.max_inflight_messages_set(_WINDOW)
         client.reconnect_delay_set(1, _LONGEST_RETRY_S)
+        client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -279,3 +322,8 @@ class MqttSink(Sink):
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise VpError(f"cannot use {path}: {why}; see [sinks.mqtt] ca_file") from None
+
+
+def _send_at_once(client: Client, _: Any, opened: Any) -> None:
+    """A small message must not wait for the acknowledgement of the one before, 40 ms late."""
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

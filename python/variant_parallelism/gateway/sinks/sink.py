@@ -48,8 +48,8 @@ class SinkStatus:
 class Sink(ABC):
     """One place that events go to.
 
-    A subclass writes batches in the sink's thread. After `Trouble` the same batch comes again:
-    what of it was written already is the subclass's to know.
+    A subclass writes batches in the sink's thread. After `Trouble` the same batch comes again, all
+    of it: the subclass knows what it had written, and may have told by `settle`.
     """
 
     name: str
@@ -63,6 +63,8 @@ class Sink(ABC):
         self.written = 0
         self.refused = 0
         self.trouble: str | None = None
+        self._settled = 0
+        """Records of the batch in hand that `settle` was told of."""
         self._thread = threading.Thread(target=self._run, name=f"sink-{self.name}", daemon=True)
         self._opened: asyncio.Future[None] | None = None
         self._finished: asyncio.Future[None] | None = None
@@ -119,11 +121,8 @@ class Sink(ABC):
         with the first batch, in `write`."""
 
     @abstractmethod
-    def write(self, batch: list[Record]) -> int:
-        """Write a batch, in order; Trouble if it cannot be written now.
-
-        Returns how many records will never be taken, whatever is tried.
-        """
+    def write(self, batch: list[Record]) -> None:
+        """Write a batch, in order; Trouble if it cannot be written now."""
 
     def idle(self) -> None:
         """Called between batches, at least about once a second while there are none."""
@@ -168,26 +167,36 @@ class Sink(ABC):
     def _deliver(self, batch: list[Record]) -> None:
         """Write a batch, however long it takes."""
         wait_s = _FIRST_RETRY_S
+        self._settled, before = 0, self.written
         while not self.spool.abandoned:
             try:
-                refused = self.write(batch)
+                self.write(batch)
             except Trouble as trouble:
                 self.failing(str(trouble))
                 self.spool.pause(_FIRST_RETRY_S if self.spool.closing else wait_s)
                 wait_s = min(2 * wait_s, _LAST_RETRY_S)
                 continue
             except Exception:
-                log.exception("%s: %d events could not be written", self.name, len(batch))
-                refused = len(batch)
-            if self.spool.abandoned:
-                return
-            self.spool.done()
-            self.refused += refused
-            self.written += len(batch) - refused
-            if refused < len(batch):
+                left = len(batch) - self._settled
+                log.exception("%s: %d events could not be written", self.name, left)
+                self.settle(refused=left)
+            self.settle(written=len(batch) - self._settled)
+            if self.written > before:
                 self.working()
             self.idle()
             return
+
+    def settle(self, *, written: int = 0, refused: int = 0) -> None:
+        """So many more of the batch in hand are written, or never will be, whatever is tried.
+
+        What `write` leaves unsettled counts as written when it returns.
+        """
+        self._settled += written + refused
+        if self.spool.abandoned:
+            return
+        self.written += written
+        self.refused += refused
+        self.spool.done(written + refused)
 
     def failing(self, why: str) -> None:
         """Say once what is wrong, until it works again."""

@@ -76,10 +76,10 @@ class Spool:
             self._in_hand = len(batch)
         return batch
 
-    def done(self) -> None:
-        """What was taken last is written, or given up."""
+    def done(self, count: int) -> None:
+        """So many of what was taken last are written, or given up."""
         with self._changed:
-            self._in_hand = 0
+            self._in_hand = max(0, self._in_hand - count)
 
     def pause(self, seconds: float) -> None:
         """Wait before another attempt; `close` and `abandon` end it."""

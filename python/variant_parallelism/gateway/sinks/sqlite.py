@@ -61,7 +61,7 @@ class SqliteSink(Sink):
         except sqlite3.DatabaseError as error:
             raise VpError(f"{self._path}: {error}; see [sinks.sqlite] path") from None
 
-    def write(self, batch: list[Record]) -> int:
+    def write(self, batch: list[Record]) -> None:
         try:
             connection = self._current()
             with _transaction(connection):
@@ -70,7 +70,6 @@ class SqliteSink(Sink):
         except (sqlite3.Error, OSError, VpError) as error:
             self.close()
             raise Trouble(self._failure(error)) from None
-        return 0
 
     def idle(self) -> None:
         """Remove some of what is too old or too much."""
