@@ -119,7 +119,7 @@ def _table_lines(table: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     ]
     for key, value in table.items():
         name = (*names, key)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             lines += ["", f"[{'.'.join(name)}]", *_table_lines(value, name)]
         elif isinstance(value, list):
             for element in value:

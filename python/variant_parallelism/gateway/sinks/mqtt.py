@@ -8,6 +8,7 @@ that forgot everything has it back.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -48,6 +49,10 @@ _LONGEST_RETRY_S = 60
 _GOODBYE_S = 1.0
 _PATIENCE_S = 0.2
 """How soon the thread notices that the end has come, or that state is due."""
+
+
+_log_of_paho = log.getChild("paho")
+_log_of_paho.setLevel(logging.ERROR)
 
 
 class MqttSink(Sink):
@@ -286,7 +291,7 @@ class MqttSink(Sink):
             client.tls_set_context(self._tls())
         # A mistake in a callback would end paho's thread.
         client.suppress_exceptions = True
-        client.enable_logger(log.getChild("mqtt"))
+        client.enable_logger(_log_of_paho)
         client.max_inflight_messages_set(_WINDOW)
         client.reconnect_delay_set(1, _LONGEST_RETRY_S)
         client.on_socket_open = _send_at_once
