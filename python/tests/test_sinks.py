@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib import request
 
 import jinja2
 import pytest
@@ -22,6 +23,7 @@ from sink_events import VARIANTS, answered, one_of_each, until
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, load_fleet
 from variant_parallelism.gateway import Gateway
+from variant_parallelism.gateway.http_api import HttpServer
 from variant_parallelism.gateway.sinks import make_sinks
 from variant_parallelism.gateway.sinks.fan_out import Sinks
 from variant_parallelism.gateway.sinks.homeassistant import Topics, discovery_config
@@ -194,6 +196,21 @@ def test_prometheus_reads_counts_latencies_and_sinks(tmp_path: Path) -> None:
         )
         assert found["vp_sink_dropped_total", "jsonl"] == found["vp_sink_failing", "jsonl"] == 0
         assert found["vp_sink_waiting", "jsonl"] == 0
+
+    run(test)
+
+
+def test_metrics_are_served_beside_the_api(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = fleet_in(tmp_path, {})
+        server = HttpServer(gateway := Gateway(fleet, state_dir=tmp_path), "127.0.0.1:0")
+        async with gateway, make_sinks(gateway, fleet) as sinks:
+            server.start(sinks.render_metrics)
+            address = f"http://127.0.0.1:{server.port}/metrics"
+            reply = await asyncio.to_thread(request.urlopen, address, timeout=30)
+            assert reply.headers["Content-Type"].startswith("text/plain; version=")
+            assert samples(reply.read())["vp_requests_total", ""] == 0
+            await server.stop()
 
     run(test)
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from variant_parallelism.errors import VpError
@@ -82,8 +82,9 @@ class HttpServer:
     def __init__(self, gateway: Gateway, endpoint: str) -> None:
         """VpError if the address is not this machine's loopback, or taken."""
         self._socket = _listen(endpoint)
+        self._app = make_app(gateway)
         config = uvicorn.Config(
-            make_app(gateway),
+            self._app,
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -97,7 +98,16 @@ class HttpServer:
         """The port in use (also when the endpoint had port 0)."""
         return int(self._socket.getsockname()[1])
 
-    def start(self) -> None:
+    def start(self, render_metrics: Callable[[], tuple[bytes, str]] | None = None) -> None:
+        """Serve from here on; `/metrics` is what `render_metrics` gives, with its content type."""
+
+        async def metrics(_: Request) -> Response:
+            assert render_metrics is not None
+            body, content_type = render_metrics()
+            return Response(body, headers={"Content-Type": content_type})
+
+        if render_metrics is not None:
+            self._app.router.routes.append(Route("/metrics", metrics))
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
 
     async def stop(self) -> None:

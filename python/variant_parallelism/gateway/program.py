@@ -55,8 +55,8 @@ async def run_gateway(fleet: Fleet, state_dir: Path | None = None, as_json: bool
     http = fleet.table.gateway.http
     server = HttpServer(gateway, http)
     log.info("fleet %s: %s", fleet.table.name, _counted(len(fleet.nodes), "node"))
-    async with gateway, make_sinks(gateway, fleet):
-        server.start()
+    async with gateway, make_sinks(gateway, fleet) as sinks:
+        server.start(sinks.render_metrics)
         if as_json:
             _print_json({"event": "serving", "fleet": fleet.table.name, "http": http})
         log.info("serving http://%s/v1/", http)
