@@ -157,6 +157,20 @@ def test_a_locked_database_is_caught_up(tmp_path: Path) -> None:
     run(test)
 
 
+def test_a_row_that_cannot_be_is_refused_alone(tmp_path: Path) -> None:
+    async def test() -> None:
+        sink = sink_in(tmp_path)
+        await sink.start()
+        nameless = NodeChanged(0, "up", None)  # type: ignore[arg-type]
+        for event in (answered(1), nameless, answered(1 << 70), answered(2)):
+            sink.put(Record(time.time(), event))
+        await sink.stop(10)
+        assert rows(tmp_path, "SELECT request FROM answers") == [(1,), (2,)]
+        assert (sink.status().written, sink.status().refused) == (2, 2)
+
+    run(test)
+
+
 def test_a_full_disk_is_caught_up(tmp_path: Path) -> None:
     async def test() -> None:
         sink = sink_in(tmp_path)

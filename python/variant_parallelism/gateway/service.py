@@ -104,9 +104,17 @@ class Gateway:
         """Every node of the fleet, in the fleet file's order."""
         return [node.status() for node in self._core.nodes.values()]
 
-    def on_event(self, listener: Callable[[Event], None]) -> None:
-        """Call `listener` with every event from now on, on the event loop's thread."""
-        self._listeners.append(listener)
+    def on_event(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `listener` with every event from now on, on the event loop's thread.
+
+        What is returned ends it.
+        """
+        self._listeners = [*self._listeners, listener]
+        return lambda: self._forget(listener)
+
+    def _forget(self, listener: Callable[[Event], None]) -> None:
+        # A new list: this may be called by a listener.
+        self._listeners = [other for other in self._listeners if other is not listener]
 
     async def wait_for_nodes(self, count: int, timeout_s: float) -> int:
         """Wait until `count` nodes are up; the number that are, also when time runs out."""

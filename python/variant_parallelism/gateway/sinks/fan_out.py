@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from variant_parallelism.fleet import Fleet
@@ -14,6 +14,7 @@ from variant_parallelism.gateway.service import Gateway
 from variant_parallelism.gateway.sinks.json_lines import JsonLinesSink
 from variant_parallelism.gateway.sinks.mqtt import MqttSink
 from variant_parallelism.gateway.sinks.prometheus import Metrics
+from variant_parallelism.gateway.sinks.records import variants_of
 from variant_parallelism.gateway.sinks.sink import Sink, SinkStatus
 from variant_parallelism.gateway.sinks.spool import Record
 from variant_parallelism.gateway.sinks.sqlite import SqliteSink
@@ -75,18 +76,21 @@ async def make_sinks(
     made = _make(fleet)
     sinks = Sinks(gateway, made)
     refreshing: asyncio.Task[None] | None = None
+    stop_listening: Callable[[], None] | None = None
     try:
         for sink in made:
             await sink.start()
         for node in gateway.nodes():
             if node.state != "unknown":
                 sinks.listen(NodeChanged(node.id, node.state, node.reason))
-        gateway.on_event(sinks.listen)
+        stop_listening = gateway.on_event(sinks.listen)
         mqtt = next((sink for sink in made if isinstance(sink, MqttSink)), None)
         if mqtt is not None:
             refreshing = asyncio.create_task(_refresh(gateway, mqtt))
         yield sinks
     finally:
+        if stop_listening is not None:
+            stop_listening()
         if refreshing is not None:
             refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -96,7 +100,7 @@ async def make_sinks(
 
 def _make(fleet: Fleet) -> list[Sink]:
     table, folder = fleet.table.sinks, fleet.path.parent
-    variants = {node.id: node.variant for node in fleet.nodes}
+    variants = variants_of(fleet)
     sinks: list[Sink] = []
     if table.jsonl is not None:
         sinks.append(JsonLinesSink(table.jsonl, folder, variants))

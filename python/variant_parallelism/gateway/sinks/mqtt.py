@@ -28,7 +28,7 @@ from variant_parallelism.gateway.sinks.homeassistant import (
     discovery_config,
     left_over,
 )
-from variant_parallelism.gateway.sinks.records import encode, iso_time, record_json
+from variant_parallelism.gateway.sinks.records import encode, iso_time, record_json, variants_of
 from variant_parallelism.gateway.sinks.sink import Sink, log
 from variant_parallelism.gateway.sinks.spool import Record
 from variant_parallelism.gateway.types import Answered, NodeChanged, NodeStatus
@@ -70,7 +70,7 @@ class MqttSink(Sink):
         self._topics = Topics(table.topic or f"vp/{fleet.table.name}", table.discovery)
         self._config_topic = self._topics.config(fleet)
         self._config = discovery_config(fleet, self._topics, table.refresh_s, table.expire_after_s)
-        self._variants = {node.id: node.variant for node in fleet.nodes}
+        self._variants = variants_of(fleet)
         self._nodes: dict[int, dict[str, Any]] = {}
         self._counters: dict[str, int] = {}
         self._stale = False

@@ -7,6 +7,7 @@ buckets, since an answer must not wait for them.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -64,7 +65,7 @@ class Metrics(Collector):
         self._gateway = gateway
         self._sinks = sinks
         self._answers = Histogram()
-        self._votes = {node.id: Histogram() for node in gateway.fleet.nodes}
+        self._votes: defaultdict[int, Histogram] = defaultdict(Histogram)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 

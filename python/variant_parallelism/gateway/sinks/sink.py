@@ -65,6 +65,8 @@ class Sink(ABC):
         self.trouble: str | None = None
         self._settled = 0
         """Records of the batch in hand that `settle` was told of."""
+        self._mistaken = False
+        """Whether a mistake was logged: one is enough."""
         self._thread = threading.Thread(target=self._run, name=f"sink-{self.name}", daemon=True)
         self._opened: asyncio.Future[None] | None = None
         self._finished: asyncio.Future[None] | None = None
@@ -168,23 +170,36 @@ class Sink(ABC):
         """Write a batch, however long it takes."""
         wait_s = _FIRST_RETRY_S
         self._settled, before = 0, self.written
-        while not self.spool.abandoned:
+        mistake: Exception | None = None
+        while not self.spool.abandoned and mistake is None:
             try:
                 self.write(batch)
             except Trouble as trouble:
                 self.failing(str(trouble))
                 self.spool.pause(_FIRST_RETRY_S if self.spool.closing else wait_s)
                 wait_s = min(2 * wait_s, _LAST_RETRY_S)
-                continue
-            except Exception:
-                left = len(batch) - self._settled
-                log.exception("%s: %d events could not be written", self.name, left)
-                self.settle(refused=left)
-            self.settle(written=len(batch) - self._settled)
-            if self.written > before:
-                self.working()
-            self.idle()
+            except Exception as error:
+                mistake = error
+            else:
+                self.settle(written=len(batch) - self._settled)
+                if self.written > before:
+                    self.working()
+                self.idle()
+                return
+        if mistake is not None:
+            self._deliver_one_by_one(batch[self._settled :], mistake)
+
+    def _deliver_one_by_one(self, batch: list[Record], error: Exception) -> None:
+        """What a mistake of ours keeps from being written is refused, by itself."""
+        if len(batch) > 1:
+            for record in batch:
+                self._deliver([record])
             return
+        if not self._mistaken:
+            log.error("%s: an event could not be written", self.name, exc_info=error)
+        self._mistaken = True
+        self._settled = 0
+        self.settle(refused=len(batch))
 
     def settle(self, *, written: int = 0, refused: int = 0) -> None:
         """So many more of the batch in hand are written, or never will be, whatever is tried.

@@ -31,6 +31,14 @@ _SLACK = 8
 """Free pages stay in the file up to this part of its limit: they are soon used again."""
 _DAY_S = 86400.0
 
+_MISTAKES = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+"""Of ours, in a row: it would be no better another time."""
+
 
 class SqliteSink(Sink):
     """Each batch is one transaction: what was committed survives a kill and a loss of power."""
@@ -67,6 +75,8 @@ class SqliteSink(Sink):
             with _transaction(connection):
                 for record in batch:
                     self._insert(connection, record)
+        except _MISTAKES:
+            raise
         except (sqlite3.Error, OSError, VpError) as error:
             self.close()
             raise Trouble(self._failure(error)) from None
