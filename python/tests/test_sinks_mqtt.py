@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -122,6 +123,7 @@ def test_a_killed_broker_loses_nothing(tmp_path: Path, caplog: pytest.LogCapture
                 await gate.open()
                 await until(lambda: sink.status().waiting == 0)
                 await until(lambda: set(listener.requests(ANSWER)) == set(range(90)))
+                assert list(dict.fromkeys(listener.requests(ANSWER))) == list(range(90))
                 status = sink.status()
                 assert (status.dropped, status.refused, status.trouble) == (0, 0, None)
                 async with listening(broker, "vp/#", "homeassistant/#") as late:
@@ -317,6 +319,16 @@ def test_without_a_broker_the_end_comes_in_time(caplog: pytest.LogCaptureFixture
         assert time.monotonic() - began < 30
         assert (sink.status().dropped, sink.status().waiting) == (7, 0)
         assert "7 events not written in 0.2 s" in caplog.text
+
+    run(test)
+
+
+def test_without_its_library_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+
+    async def test() -> None:
+        with pytest.raises(VpError, match=r"needs paho-mqtt: run pip install .*\[mqtt\]"):
+            await sink_to(1).start()
 
     run(test)
 

@@ -8,7 +8,6 @@ that forgot everything has it back.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import ssl
@@ -52,7 +51,8 @@ _PATIENCE_S = 0.2
 
 
 _log_of_paho = log.getChild("paho")
-_log_of_paho.setLevel(logging.ERROR)
+# What it says of connections is said here; mistakes in callbacks only it sees.
+_log_of_paho.addFilter(lambda record: "exception" in record.getMessage())
 
 
 class MqttSink(Sink):
@@ -76,6 +76,7 @@ class MqttSink(Sink):
         self._stale = False
         self._client: Client | None = None
         self._connected = False
+        self._connections = 0
         self._acknowledged = threading.Condition()
         self._answers: dict[int, bool] = {}
         """Message ids that the broker acknowledged lately, and whether it took them."""
@@ -124,9 +125,16 @@ class MqttSink(Sink):
         client = self._opened_client()
         following = iter(batch)
         outstanding: set[int] = set()
+        again: set[int] = set()
+        connection = self._connections
         left = len(batch)
         while left and not self.spool.abandoned:
-            for record in islice(following, max(0, self._window - len(outstanding))):
+            if connection != self._connections:
+                # paho sends these once more: what is newer comes after them.
+                connection, again = self._connections, set(outstanding)
+            again &= outstanding
+            room = self._window - len(outstanding) if self._connected and not again else 0
+            for record in islice(following, max(0, room)):
                 outstanding.add(self._publish(client, record))
             for message, taken in self._wait_for_acknowledgements().items():
                 if message in outstanding:
@@ -208,6 +216,7 @@ class MqttSink(Sink):
             return
         limit = getattr(properties, "ReceiveMaximum", _WINDOW)
         self._window = min(_WINDOW, limit)
+        self._connections += 1
         self._connected = True
         if self._table.discovery:
             # Its own discovery message as the broker kept it comes before the one sent next.
