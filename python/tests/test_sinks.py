@@ -96,6 +96,24 @@ def test_sinks_begin_with_the_states_of_now(tmp_path: Path) -> None:
     run(test)
 
 
+def test_a_listener_can_leave(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = fleet_in(tmp_path, {})
+        early, late = [], []
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            stop = gateway.on_event(early.append)
+            gateway.on_event(late.append)
+            await gateway.wait_for_nodes(2, 20)
+            await gateway.classify(make_image(fleet))
+            stop()
+            await gateway.classify(make_image(fleet, 1))
+        assert len(early) > 0
+        assert late[: len(early)] == early
+        assert [type(event) for event in late[len(early) :]] == [Answered]
+
+    run(test)
+
+
 class StuckSink(Sink):
     """Hangs in the middle of its first write, as on a network drive that is gone."""
 
