@@ -99,8 +99,9 @@ class Sink(ABC):
                 await asyncio.shield(self._finished)
                 return
         left = self.spool.abandon()
-        why = f": {self.trouble}" if self.trouble else ""
-        log.warning("%s: %d events not written in %g s%s", self.name, left, limit_s, why)
+        if left:
+            why = f": {self.trouble}" if self.trouble else ""
+            log.warning("%s: %d events not written in %g s%s", self.name, left, limit_s, why)
 
     def status(self) -> SinkStatus:
         spool = self.spool
