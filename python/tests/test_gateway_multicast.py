@@ -258,6 +258,39 @@ def test_an_image_never_interrupts_one_that_a_listener_is_still_getting() -> Non
     assert [event for event in world.events if isinstance(event, Warned)] == []
 
 
+def test_a_slow_node_is_not_interrupted_by_the_next_image() -> None:
+    world = ready(group_of(4))
+    world.busy_s[3] = 0.02
+    requests = [world.submit(make_image(world.fleet, 0), deadline_s=60)]
+    world.run(0.5)
+    assert all(world.core.nodes[node].request is None for node in range(3))
+    assert world.core.nodes[3].transfer is not None
+    assert not world.core.nodes[3].transfer.completed
+    before = len(world.sent)
+    requests.append(world.submit(make_image(world.fleet, 1), deadline_s=60))
+    world.run(10)
+    answers = {answer.request: answer for answer in world.answers()}
+    for seed, request in enumerate(requests):
+        check_answer(world, answers[request], seed)
+    assert world.core.counters.errors == 0
+    assert None not in [node for node, _ in chunks(world, before)]
+
+
+def test_an_image_that_waits_in_a_busy_node_is_not_replaced_by_the_next() -> None:
+    world = ready(group_of(4))
+    world.nodes[3].compute_s = 0.3
+    requests = []
+    for seed in range(3):
+        requests.append(world.submit(make_image(world.fleet, seed), deadline_s=60))
+        world.run(0.07)
+    assert world.core.nodes[0].request is None and world.answers() == []
+    world.run(10)
+    answers = {answer.request: answer for answer in world.answers()}
+    for seed, request in enumerate(requests):
+        check_answer(world, answers[request], seed)
+    assert [node for node, _ in chunks(world)].count(None) == 2 * CHUNKS
+
+
 def test_a_node_that_is_ready_in_the_middle_joins_in() -> None:
     world = ready(group_of(4))
     world.nodes[3].compute_s = 0.03  # The others take 0.02, a cast 0.018.
