@@ -11,6 +11,9 @@
 
 #define VP_REGISTER(address) (*(volatile uint32_t *)(address))
 
+/** Completes every memory access before the next instruction. */
+#define VP_CORE_BARRIER() __asm volatile("dsb\n isb" ::: "memory")
+
 /** Entry of a vector table. */
 typedef void (*vp_vector)(void);
 

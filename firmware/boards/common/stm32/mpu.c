@@ -45,7 +45,7 @@ void vp_stm32_start_mpu(void)
     map_uncached(1, VP_BOARD_JOURNAL_ADDRESS, 2u * VP_BOARD_JOURNAL_PAGE_SIZE);
     map_uncached(2, VP_BOARD_DMA_ORIGIN, VP_BOARD_DMA_SIZE);
     MPU_CTRL = ENABLE_OVER_DEFAULT_MAP;
-    __asm volatile("dsb\n isb" ::: "memory");
+    VP_CORE_BARRIER();
 }
 
 #else

@@ -50,6 +50,8 @@ void vp_stm32_start_rmii(void);
 /** Keeps the caches of an F7 off the boot journal and the DMA memory; before they are switched on. */
 void vp_stm32_start_mpu(void);
 
+void vp_stm32_start_watchdog(void);
+
 void vp_stm32_usart_start(void);
 void vp_stm32_usart_interrupt(void);
 
