@@ -122,8 +122,9 @@ class PyocdConnection(PagedConnection):
 
     def program(self, segments: Sequence[Segment], progress: Progress) -> None:
         total = sum(len(segment.data) for segment in segments)
-        # pyOCD reports 0 to 1 twice: for erasing what is not blank, then for programming.
-        report = _Twice(progress, total)
+        report = _Report(progress, total)
+        event = _module("core.target").Target.Event.PRE_FLASH_PROGRAM
+        self._session.subscribe(report.programming, event)
         with _translated(self._probe, "programming"):
             loader = _module("flash.loader").MemoryLoader(self._session, progress=report)
             for segment in segments:
@@ -142,19 +143,20 @@ class PyocdConnection(PagedConnection):
         return int(info.base_addr)
 
 
-class _Twice:
-    """Turns pyOCD's fractions into stages."""
+class _Report:
+    """Turns pyOCD's fractions into stages: it goes from 0 to 1 for erasing, then again."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
         self._total = total
-        self._passes = 0
+        self._stage: Stage = "erase"
+
+    def programming(self, notification: object) -> None:
+        """pyOCD says so for each region. Versions that do not erase first say it at once."""
+        self._stage = "program"
 
     def __call__(self, fraction: float) -> None:
-        if fraction == 0.0:
-            self._passes += 1
-        stage: Stage = "erase" if self._passes <= 1 else "program"
-        self._progress(stage, round(min(fraction, 1.0) * self._total), self._total)
+        self._progress(self._stage, round(min(fraction, 1.0) * self._total), self._total)
 
 
 def _session(probe: Any, board: BoardInfo) -> Any:
