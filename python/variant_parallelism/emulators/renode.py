@@ -51,6 +51,10 @@ class RenodeEmulator:
     def supports(self, board: BoardInfo, transport: Transport) -> bool:
         return (board.renode_uart if transport == "serial" else board.renode_ethernet) is not None
 
+    def close(self) -> None:
+        """End the Renode that waits for the next fleet."""
+        self._pool.close()
+
     def create(self, config: BoardConfig) -> Board:
         attachment = config.attachment
         if config.transport == "udp" and (

@@ -28,7 +28,8 @@ from variant_parallelism.errors import VpError
 
 PROGRAM = "renode"
 PATH_VARIABLE = "RENODE_PATH"
-OLDEST, NEWEST = (1, 15), (1, 16)
+# Up to 1.15.3, SSUB8 sets wrong GE flags: networks with the dsp kernels answer wrongly.
+SUPPORTED = (1, 16)
 INSTALL = (
     "unpack renode-1.16.1.linux-portable-dotnet.tar.gz of "
     f"https://github.com/renode/renode/releases and set {PATH_VARIABLE} to its folder"
@@ -83,10 +84,10 @@ def check_version(program: str) -> tuple[int, int]:
         said = last_line_of(answer.stdout + answer.stderr) or f"status {answer.returncode}"
         raise VpError(f"{program} is not Renode, or does not start: {said}")
     version = int(found[1]), int(found[2])
-    if not OLDEST <= version <= NEWEST:
+    if version != SUPPORTED:
         raise VpError(
-            f"{program} is Renode {version[0]}.{version[1]}, but {OLDEST[0]}.{OLDEST[1]} to "
-            f"{NEWEST[0]}.{NEWEST[1]} is needed: {INSTALL}"
+            f"{program} is Renode {version[0]}.{version[1]}, but {SUPPORTED[0]}.{SUPPORTED[1]} is "
+            f"needed: {INSTALL}"
         )
     return version
 
