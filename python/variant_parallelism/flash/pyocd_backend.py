@@ -36,6 +36,9 @@ _OPTIONS: dict[str, Any] = {
     # Left halted by an error half-way: the old firmware must not run on what is there then.
     "resume_on_disconnect": False,
 }
+# Address and word. The RP2040's watchdog outlives a reset of the core and counts while pyOCD's
+# algorithms run: CTRL, bit ENABLE, by the alias that clears. pyOCD's algorithm feeds the nRF52's.
+_WATCHDOG_STOPS = {"rp2040": (0x4005B000, 1 << 30)}
 
 
 class PyocdBackend:
@@ -75,6 +78,7 @@ class PyocdBackend:
             connection = PyocdConnection(session, target.id)
             connection.check_chip(board)
             connection.halt()
+            connection.stop_watchdog(board)
             yield connection
         finally:
             with suppress(Exception):  # What went wrong before is told; this may be its echo.
@@ -109,6 +113,13 @@ class PyocdConnection(PagedConnection):
         """Reset and halt: the old firmware's watchdog would bite during an erase."""
         with _translated(self._probe, "halting the core"):
             self._session.target.reset_and_halt()
+
+    def stop_watchdog(self, board: BoardInfo) -> None:
+        """Where the reset leaves the old firmware's running."""
+        stop = _WATCHDOG_STOPS.get(str(board.pyocd_target))
+        if stop is not None:
+            with _translated(self._probe, "stopping the watchdog"):
+                self._session.target.write32(*stop)
 
     def read(self, address: int, size: int) -> bytes:
         with _translated(self._probe, f"reading at {address:#010x}"):
