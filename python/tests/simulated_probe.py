@@ -74,6 +74,8 @@ class SimulatedChip:
         self.stuck: set[int] = set()
         """Addresses whose bits cannot be cleared any more."""
         self.started: Callable[[], None] = lambda: None
+        self.asleep = False
+        """The firmware has stopped the clocks that the debugger needs, until a reset."""
         self._words = {
             0xE0042000: idcode,
             0xE000ED00: 0x410FC241,  # CPUID: Cortex-M4 r0p1
@@ -106,6 +108,7 @@ class SimulatedChip:
         """As the reset line does: flash and RAM keep what they hold."""
         self._control, self._status, self._keys = _LOCK, 0, 0
         self._was_reset = True
+        self.asleep = False
         self._core.reg_write(arm_const.UC_ARM_REG_PC, 0)
         self._halted = self._debugging and self._catch_reset
         if not self._halted:
@@ -114,6 +117,8 @@ class SimulatedChip:
     # Memory as the debugger sees it.
 
     def read(self, address: int, size: int) -> bytes:
+        if self.asleep:
+            raise exceptions.TransferFaultError(fault_address=address)
         if FLASH <= address < FLASH + FLASH_SIZE:
             return bytes(self.flash[address - FLASH : address - FLASH + size])
         if RAM <= address < RAM + RAM_SIZE:
@@ -302,7 +307,9 @@ class SimulatedProbe(DebugProbe):
         self.chip.reset()
 
     def assert_reset(self, asserted: bool) -> None:
-        if not asserted:
+        if asserted:
+            self.chip.asleep = False
+        else:
             self.reset()
 
     def is_reset_asserted(self) -> bool:

@@ -204,9 +204,13 @@ def test_what_is_seen_is_listed_without_opening_it(
         "/dev/ttyACM0",
         "/dev/serial/by-id/usb-FT",
     ]
-    assert listing.next_steps(seen, "f.toml", [1, 2]) == [
+    assert listing.next_steps(seen, "f.toml", [node(1), node(2)]) == [
         "vp-flash --node 1 --probe 066A01 f.toml",
         "vp-flash --node 1 --probe 066A02 f.toml",
+        "vp-flash --all f.toml",
+    ]
+    assert listing.next_steps(seen, "f.toml", [node(1, probe="066A01"), node(2)]) == [
+        "vp-flash --node 1 f.toml",
         "vp-flash --all f.toml",
     ]
     connect(probe("066A01"))

@@ -121,7 +121,9 @@ def test_what_is_seen_and_what_to_type(
         r"3 +v2 +mps2-an386 +emulated, serial",
     ):
         assert re.search(text, out), text
-    assert out.endswith(f"Next:\n  vp-flash --node 1 {fleet_file}\n  vp-flash --all {fleet_file}\n")
+    assert out.endswith(
+        f"Next:\n  vp-flash --node 1 --probe 066DFF {fleet_file}\n  vp-flash --all {fleet_file}\n"
+    )
     assert vp_flash(monkeypatch, "--json") == 0
     assert json.loads(capsys.readouterr().out)["emulators"] == {"qemu": True, "renode": False}
 

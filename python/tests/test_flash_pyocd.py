@@ -256,6 +256,16 @@ def test_another_chip_is_left_alone(
     assert chip.erased == []
 
 
+def test_firmware_that_keeps_the_debugger_out(
+    tmp_path: Path, plug: Plug, images: dict[str, Path]
+) -> None:
+    fleet = bench_fleet(tmp_path, {3: "d8"})
+    chip = plug().chip
+    chip.asleep = True
+    assert run(fleet, "--node", "3", "--no-build", "--timeout", "0") == 0
+    assert block_of(chip) is not None
+
+
 def test_two_probes_and_no_choice(
     tmp_path: Path, plug: Plug, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,7 +84,7 @@ def show_seen(fleet: Fleet | None, as_json: bool) -> None:
     console.print(listing.table(seen))
     for note in seen.notes:
         console.print(f"note: {note}")
-    nodes = [] if fleet is None else [node.id for node in fleet.nodes]
+    nodes = [] if fleet is None else fleet.nodes
     if fleet is not None:
         console.print()
         console.print(_nodes_table(fleet))

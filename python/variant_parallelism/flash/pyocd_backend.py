@@ -71,10 +71,8 @@ class PyocdBackend:
             raise NoTargetError(f"probe {target.id} is not connected any more")
         if board.pyocd_target is None:
             raise FlashError(f"board {board.name} is not programmed with a debug probe")
-        session = _session(probe, board)
+        session = _opened(probe, board)
         try:
-            with _translated(target.id, "connecting"):
-                session.open()
             connection = PyocdConnection(session, target.id)
             connection.check_chip(board)
             connection.halt()
@@ -170,10 +168,37 @@ class _Report:
         self._progress(self._stage, round(min(fraction, 1.0) * self._total), self._total)
 
 
-def _session(probe: Any, board: BoardInfo) -> Any:
+def _opened(probe: Any, board: BoardInfo) -> Any:
+    """A session with the chip; under reset if what runs on it keeps the debugger out."""
+    try:
+        return _connected(_session(probe, board))
+    except FlashError as first:
+        try:
+            return _connected(_session(probe, board, connect_mode="under-reset"))
+        except FlashError:
+            raise first from None
+
+
+def _connected(session: Any) -> Any:
+    try:
+        with _translated(session.probe.unique_id, "connecting"):
+            session.open()
+    except BaseException:
+        with suppress(Exception):
+            session.close()
+        raise
+    return session
+
+
+def _session(probe: Any, board: BoardInfo, **more: str) -> Any:
     """A session that is not open yet; pyOCD must know the chip."""
     exceptions = _module("core.exceptions")
-    options = {**_OPTIONS, "target_override": board.pyocd_target, "project_dir": os.getcwd()}
+    options = {
+        **_OPTIONS,
+        "target_override": board.pyocd_target,
+        "project_dir": os.getcwd(),
+        **more,
+    }
     try:
         with _quiet():
             return _module("core.session").Session(probe, options=options)
