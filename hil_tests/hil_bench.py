@@ -7,6 +7,7 @@ room for larger inputs, so that images of many chunks can be sent.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -26,7 +27,7 @@ from variant_parallelism.firmware import load_board
 from variant_parallelism.fleet import Fleet, FleetTable, NodeTable, parse_endpoint
 from variant_parallelism.gateway import Answer, Gateway, NodeStatus
 from variant_parallelism.keys import node_key
-from variant_parallelism.manifest import Manifest
+from variant_parallelism.manifest import Manifest, load_manifest, save_manifest
 from variant_parallelism.reference import FamilyReference
 from variant_parallelism.wire import Body, Deframer, Header, Hello, WireError, decode
 
@@ -314,6 +315,20 @@ def roomy(manifest: Manifest, height: int, width: int) -> Manifest:
     """The same models in images that receive inputs up to height x width."""
     size = manifest.input.model_copy(update={"height": height, "width": width})
     return manifest.model_copy(update={"input": size, "name": f"{manifest.name}-{height}x{width}"})
+
+
+def large_models() -> Path:
+    """The folder of a manifest of the same models with room for `LARGE` inputs.
+
+    Always the same place: images are built once for a manifest's path.
+    """
+    folder = ROOT / "build" / "hil_tests" / "large"
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = load_manifest(DIGITS / "manifest.json")
+    for variant in manifest.variants:
+        shutil.copy(DIGITS / variant.file, folder / variant.file)
+    save_manifest(roomy(manifest, *LARGE), folder / "manifest.json")
+    return folder
 
 
 def noise(seed: int, height: int, width: int) -> NDArray[np.uint8]:

@@ -202,26 +202,26 @@ class RenodeBoard:
         if self.running:
             # A Renode that does not answer any more goes with the last board.
             with contextlib.suppress(VpError):
-                self._execute("sysbus.cpu IsHalted true")
+                self.monitor("sysbus.cpu IsHalted true")
                 self._unplug()
         self._line = None
         self._emulation.switch_off(self.name)
 
     def pause(self) -> None:
         # Not `machine Pause`: virtual time would stop for the other machines, too.
-        self._execute("sysbus.cpu IsHalted true")
+        self.monitor("sysbus.cpu IsHalted true")
 
     def resume(self) -> None:
-        self._execute("sysbus.cpu IsHalted false")
+        self.monitor("sysbus.cpu IsHalted false")
 
     def reset(self) -> None:
-        self._execute("machine Reset")
+        self.monitor("machine Reset")
 
     def write_memory(self, address: int, data: bytes) -> None:
         path = self._config.workdir / f"{self.name}.write.bin"
         path.write_bytes(data)
         try:
-            self._execute(f"sysbus LoadBinary {quoted_path(path)} {address:#x}")
+            self.monitor(f"sysbus LoadBinary {quoted_path(path)} {address:#x}")
         finally:
             path.unlink()
 
@@ -240,16 +240,16 @@ class RenodeBoard:
         )
         if is_new:
             # Renode runs the macro of this name at each reset, whoever asks for that.
-            self._execute(f'macro reset "{load}"')
-            self._execute("runMacro $reset")
+            self.monitor(f'macro reset "{load}"')
+            self.monitor("runMacro $reset")
             # Starts the emulation with the first machine, later ones in it.
-            self._execute("start")
+            self.monitor("start")
             return
         # Without power, RAM forgets.
         ram = f"<{config.board.ram_origin:#x} {config.board.ram_size:#x}>"
-        self._execute(f"sysbus ZeroRange {ram}")
-        self._execute("machine Reset")
-        self._execute("sysbus.cpu IsHalted false")
+        self.monitor(f"sysbus ZeroRange {ram}")
+        self.monitor("machine Reset")
+        self.monitor("sysbus.cpu IsHalted false")
 
     def _image_parts(self) -> list[tuple[Path, int]]:
         """Files with what the image has for the flash, and where each belongs."""
@@ -271,14 +271,14 @@ class RenodeBoard:
             port = config.attachment.port
             assert isinstance(port, DatagramPort)
             create = f'CreateDatagramCable "{line}" {port.board[1]} {port.switch[1]}'
-        self._execute(f"emulation {create}")
+        self.monitor(f"emulation {create}")
         self._line = line
-        self._execute(f"connector Connect {self._peripheral} {line}")
+        self.monitor(f"connector Connect {self._peripheral} {line}")
 
     def _unplug(self) -> None:
         if self._line is not None:
-            self._execute(f"connector Disconnect {self._peripheral} {self._line}")
-            self._execute(f"{self._line} Dispose")
+            self.monitor(f"connector Disconnect {self._peripheral} {self._line}")
+            self.monitor(f"{self._line} Dispose")
 
     @property
     def _peripheral(self) -> str | None:
@@ -286,7 +286,8 @@ class RenodeBoard:
         is_serial = self._config.transport == "serial"
         return board.renode_uart if is_serial else board.renode_ethernet
 
-    def _execute(self, line: str) -> str:
+    def monitor(self, line: str) -> str:
+        """A command of Renode's monitor with this machine selected; VpError if it is refused."""
         return self._emulation.command(line, self.name)
 
     def _write_block(self, block: bytes) -> None:
