@@ -217,6 +217,24 @@ def test_a_node_that_multicast_does_not_reach_gets_its_own() -> None:
         assert to.count(3) == CHUNKS == len(to) - CHUNKS
 
 
+def test_a_node_with_more_gaps_than_a_report_can_name_gets_them_all() -> None:
+    world = ready(group_of(4))
+    node, take = world.nodes[3], world.nodes[3].receive
+    heard = itertools.count()
+    world.tap = lambda sender, message: None if sender == 3 and not over() else message
+
+    def over() -> bool:
+        return len(chunks(world)) >= CHUNKS
+
+    def every_second(message: bytes) -> None:
+        if over() or next(heard) % 2:
+            take(message)
+
+    node.receive = every_second  # type: ignore[method-assign]
+    classify(world, 5)
+    assert [node for node, _ in chunks(world)].count(None) == CHUNKS
+
+
 def test_a_node_that_restarts_in_the_middle_is_served_and_heard() -> None:
     for after in (0.0005, 0.002, 0.005, 0.012, 0.02):
         world = ready(group_of(4))
