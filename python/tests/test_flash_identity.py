@@ -26,7 +26,7 @@ from variant_parallelism.flash.backend import (
     TooLargeError,
 )
 from variant_parallelism.flash.chip_id import chip_id
-from variant_parallelism.flash.flasher import check_baud
+from variant_parallelism.flash.flasher import check_link
 from variant_parallelism.flash.hello import HelloPost, await_hello
 from variant_parallelism.flash.identity import identity, mac_of
 from variant_parallelism.flash.image import read_image
@@ -92,10 +92,12 @@ def test_what_the_fleet_file_lacks_for_a_udp_node(
         identity(fleet, fleet.nodes[0], 1)
 
 
-def test_a_line_of_another_speed() -> None:
+def test_a_link_that_the_board_does_not_have() -> None:
+    with pytest.raises(VpError, match="board nucleo-f446re has no Ethernet: give it serial"):
+        check_link(node(udp="192.168.1.23:5000"), BOARD)
     with pytest.raises(VpError, match="baud = 9600, but the firmware of nucleo-f446re speaks"):
-        check_baud(node(baud=9600), BOARD)
-    check_baud(node(), BOARD)
+        check_link(node(baud=9600), BOARD)
+    check_link(node(), BOARD)
 
 
 # Boot counters.

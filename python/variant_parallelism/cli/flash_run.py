@@ -24,7 +24,7 @@ from variant_parallelism.firmware.build import build_tree
 from variant_parallelism.flash import listing
 from variant_parallelism.flash.backend import Job
 from variant_parallelism.flash.choose import Wish, ask_on_terminal, choose, may_ask
-from variant_parallelism.flash.flasher import Flasher, Outcome, Work, check_baud
+from variant_parallelism.flash.flasher import Flasher, Outcome, Work, check_link
 from variant_parallelism.flash.hello import HelloPost
 from variant_parallelism.flash.identity import identity
 from variant_parallelism.flash.image import read_image
@@ -145,7 +145,7 @@ def flash(
 
     def prepare(node: NodeTable) -> Work:
         board = load_board(node.board)
-        check_baud(node, board)
+        check_link(node, board)
         backend, target = choose(board, node, wish, ask)
         other = taken.setdefault((target.backend, target.id), node.id)
         if other != node.id:
@@ -215,7 +215,7 @@ def write_uf2(
     """Write the file that makes a board in its UF2 bootloader one node; it holds keys."""
     (node,) = chosen(fleet, wanted, board_name)
     board = load_board(node.board)
-    check_baud(node, board)
+    check_link(node, board)
     image = source.segments(fleet, node)
     boot = BootRecord(fleet, state_dir).next(node.id, 0)
     content = bytes(safe_file(Job(board, image, identity(fleet, node, boot))))

@@ -182,8 +182,10 @@ class Flasher:
             )
 
 
-def check_baud(node: NodeTable, board: BoardInfo) -> None:
-    """VpError if the fleet file opens the line at another speed than the firmware does."""
+def check_link(node: NodeTable, board: BoardInfo) -> None:
+    """VpError if the fleet file reaches the node in a way that the board does not have."""
+    if node.udp is not None and "udp" not in board.transports:
+        raise VpError(f"node {node.id}: board {board.name} has no Ethernet: give it serial")
     if node.serial is not None and "://" not in node.serial and node.baud != board.serial_baud:
         raise VpError(
             f"node {node.id}: baud = {node.baud}, but the firmware of {board.name} "
