@@ -44,7 +44,7 @@ static struct {
     unsigned accesses;
     unsigned violations;
     unsigned ready_at; /* Access at which what was switched on last is ready. */
-    uint32_t seen_cr, seen_pllcfgr, seen_cfgr;
+    uint32_t seen_cr, seen_pllcfgr, seen_cfgr, seen_pmc;
     unsigned keys; /* Flash: how far the unlock sequence is; 2: unlocked. */
     uint32_t *touched, before; /* Flash: the word that was accessed last. */
     int broken;    /* Flash: commands fail. */
@@ -205,6 +205,16 @@ static void settle_flash(void)
     chip.touched = NULL;
 }
 
+/* RMII is selected with SYSCFG's clock on, the MAC in reset and its clocks off (33.4.4). */
+static void settle_syscfg(void)
+{
+    const uint32_t pmc = *at(0x40013804u);
+    const int clocked = (*at(RCC + 0x44u) & 1u << 14) != 0u;
+    const int mac_off = (*at(RCC + 0x10u) & 1u << 25) != 0u && field(*at(RCC + 0x30u), 25, 3) == 0u;
+    chip.violations += pmc != chip.seen_pmc && !(clocked && mac_off);
+    chip.seen_pmc = pmc;
+}
+
 static void settle_watchdog(void)
 {
     uint32_t *key = at(IWDG);
@@ -263,6 +273,7 @@ volatile uint32_t *stm32_register(uint32_t address)
     }
     settle_clock();
     settle_flash();
+    settle_syscfg();
     settle_watchdog();
     settle_mpu();
     if (address - FLASH < FLASH_SIZE) {

@@ -81,7 +81,7 @@ static void test_reset_cause(void)
     }
 }
 
-static void check_pin(uint8_t pin, unsigned function)
+static void check_pin(uint8_t pin, unsigned function, unsigned pull)
 {
     const uint32_t port = 0x40020000u + 0x400u * (pin >> 4);
     const unsigned number = pin & 15u;
@@ -89,6 +89,7 @@ static void check_pin(uint8_t pin, unsigned function)
     CHECK(field(*at(port), 2u * number, 2) == 2u);
     CHECK(field(*at(port + 0x20u + (number < 8u ? 0u : 4u)), 4u * (number % 8u), 4) == function);
     CHECK(field(*at(port + 8u), 2u * number, 2) == 3u);
+    CHECK(field(*at(port + 0xCu), 2u * number, 2) == pull);
 }
 
 static void test_serial(void)
@@ -105,8 +106,8 @@ static void test_serial(void)
     CHECK(field(*at(RCC + 0x40u), 15u + VP_STM32_USART, 1) == 1u);
     CHECK(field(*at(RCC + 0x20u), 15u + VP_STM32_USART, 1) == 0u);
     CHECK(chip.interrupt == (VP_STM32_USART == 2 ? 38u : 39u));
-    check_pin(VP_STM32_USART_TX, 7);
-    check_pin(VP_STM32_USART_RX, 7);
+    check_pin(VP_STM32_USART_TX, 7, 0);
+    check_pin(VP_STM32_USART_RX, 7, 1);
 
     uint32_t *status = at(USART_BASE + (VP_STM32_F7 ? 0x1Cu : 0u));
     for (unsigned overrun = 0; overrun < 2u; overrun++) {
@@ -129,6 +130,22 @@ static void test_serial(void)
     vp_board_serial_write(sent + 3, 1, 1000);
     CHECK(*at(USART_BASE + (VP_STM32_F7 ? 0x28u : 4u)) == 3u);
 }
+
+#ifdef VP_STM32_RMII_PINS
+static void test_rmii(void)
+{
+    static const uint8_t pins[] = {VP_STM32_RMII_PINS};
+    power_on(OSC_IN);
+    vp_stm32_start_rmii();
+    (void)*stm32_register(RCC);
+    CHECK(*at(0x40013804u) == 1u << 23 && chip.violations == 0u);
+    CHECK(field(*at(RCC + 0x30u), 25, 3) == 7u && field(*at(RCC + 0x10u), 25, 1) == 0u);
+    CHECK(sizeof(pins) == 9u);
+    for (unsigned i = 0; i < sizeof(pins); i++) {
+        check_pin(pins[i], 11, 0);
+    }
+}
+#endif
 
 /* At least watchdog_ms with the fastest oscillator, and not over three times that with the slowest. */
 static void test_watchdog(void)
@@ -202,6 +219,9 @@ int main(void)
     test_clock();
     test_reset_cause();
     test_serial();
+#ifdef VP_STM32_RMII_PINS
+    test_rmii();
+#endif
     test_watchdog();
     test_flash();
 #if VP_STM32_F7

@@ -13,6 +13,7 @@
 #define MODE_OUTPUT 1u
 #define MODE_ALTERNATE 2u
 #define SPEED_VERY_HIGH 3u
+#define PULL_UP 1u
 
 #define SYSCFG_PMC VP_REGISTER(0x40013804u)
 #define SYSCFG_PMC_RMII (1u << 23)
@@ -39,6 +40,11 @@ void vp_stm32_pin_alternate(uint8_t pin, unsigned function)
     prepare(pin);
     set_field(&GPIO_AFR(pin), NUMBER(pin) % 8u, 4, function);
     set_field(&GPIO_MODER(pin), NUMBER(pin), 2, MODE_ALTERNATE);
+}
+
+void vp_stm32_pin_pull_up(uint8_t pin)
+{
+    set_field(&GPIO_PUPDR(pin), NUMBER(pin), 2, PULL_UP);
 }
 
 void vp_stm32_pin_write(uint8_t pin, int level)
