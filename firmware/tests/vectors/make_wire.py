@@ -6,7 +6,6 @@ read the vectors as tables that wire_header.py renders from the same file.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import struct

@@ -1,4 +1,4 @@
-"""Provisioning blocks for wire.json: good ones with their fields, and what is wrong with bad ones."""
+"""Provisioning blocks for wire.json: good ones with their fields, bad ones with their error."""
 
 from __future__ import annotations
 
