@@ -118,6 +118,8 @@ def test_a_board_is_flashed_and_answers(
     # Vectors, provisioning block, code: the journal's two sectors are left alone.
     assert set(chip.erased) == {0, 1, 4}
     assert chip.erased[0] == 1
+    # No debugger's trap may catch the running firmware's faults.
+    assert chip.running and not chip.debugged
 
     # Again: what is the same is not written again, and the boot counter rises.
     chip.erased.clear()
@@ -230,6 +232,7 @@ def test_flash_that_does_not_take_what_is_written(
         "the node stays silent: flash it again"
     )
     assert block_of(probe.chip) is None
+    assert not probe.chip.running
 
 
 def _byte(images: dict[str, Path], address: int) -> int:
@@ -254,6 +257,7 @@ def test_another_chip_is_left_alone(
     )
     assert bytes(chip.flash) == before
     assert chip.erased == []
+    assert chip.running and not chip.debugged
 
 
 def test_firmware_that_keeps_the_debugger_out(

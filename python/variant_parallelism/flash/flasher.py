@@ -14,6 +14,7 @@ from variant_parallelism.firmware import BoardInfo
 from variant_parallelism.flash.backend import (
     Backend,
     Connection,
+    DisconnectedError,
     FlashError,
     Job,
     Progress,
@@ -157,12 +158,16 @@ class Flasher:
     def _next_boot(self, work: Work, connection: Connection) -> int:
         """Above every counter that this node, or one that its board was before, has used."""
         used = 0
-        old = connection.read(work.board.provision_address, PROVISION_SIZE)
-        if old is not None:
-            try:
+        try:
+            old = connection.read(work.board.provision_address, PROVISION_SIZE)
+            if old is not None:
                 used = Provision.unpack(old).boot
-            except WireError:
-                used = 0
+        except WireError:
+            pass  # No block, or half of one.
+        except DisconnectedError:
+            raise
+        except FlashError:
+            pass  # Memory that cannot be read before a firmware has set it up, such as QSPI flash.
         if self._post.client is not None:
             used = max(used, boot_at_gateway(self._post.client, work.node.id))
         return self._record.next(work.node.id, used)

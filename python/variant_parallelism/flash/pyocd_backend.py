@@ -16,6 +16,7 @@ from variant_parallelism.flash.backend import (
     BusyError,
     DisconnectedError,
     FlashError,
+    Job,
     NoTargetError,
     PagedConnection,
     Progress,
@@ -33,8 +34,8 @@ _OPTIONS: dict[str, Any] = {
     "chip_erase": "sector",
     "smart_flash": True,
     "keep_unwritten": False,
-    # Left halted by an error half-way: the old firmware must not run on what is there then.
-    "resume_on_disconnect": False,
+    # It would erase a read-protected chip without a question, also one that is somebody else's.
+    "auto_unlock": False,
 }
 # Address and word. The RP2040's watchdog outlives a reset of the core and counts while pyOCD's
 # algorithms run: CTRL, bit ENABLE, by the alias that clears. pyOCD's algorithm feeds the nRF52's.
@@ -75,8 +76,6 @@ class PyocdBackend:
         try:
             connection = PyocdConnection(session, target.id)
             connection.check_chip(board)
-            connection.halt()
-            connection.stop_watchdog(board)
             yield connection
         finally:
             with suppress(Exception):  # What went wrong before is told; this may be its echo.
@@ -84,7 +83,11 @@ class PyocdBackend:
 
 
 class PyocdConnection(PagedConnection):
-    """A pyOCD session whose core is halted."""
+    """An open pyOCD session.
+
+    When it is closed the core runs, without the debugger's traps. Only after a write that did not
+    end does it stay halted: it must not run on what is there then.
+    """
 
     def __init__(self, session: Any, probe: str) -> None:
         self._session = session
@@ -107,10 +110,13 @@ class PyocdConnection(PagedConnection):
                 f"but board {board.name} has {expected.name}: nothing was written"
             )
 
-    def halt(self) -> None:
-        """Reset and halt: the old firmware's watchdog would bite during an erase."""
+    def write(self, job: Job, progress: Progress) -> None:
+        self._session.options.set("resume_on_disconnect", False)
         with _translated(self._probe, "halting the core"):
+            # By a reset: the old firmware's watchdog would bite during an erase.
             self._session.target.reset_and_halt()
+        self.stop_watchdog(job.board)
+        super().write(job, progress)
 
     def stop_watchdog(self, board: BoardInfo) -> None:
         """Where the reset leaves the old firmware's running."""
@@ -143,6 +149,7 @@ class PyocdConnection(PagedConnection):
     def reset(self) -> None:
         with _translated(self._probe, "starting the firmware"):
             self._session.target.reset()
+        self._session.options.set("resume_on_disconnect", True)
 
     def _sector(self, address: int) -> int:
         region = self._session.target.memory_map.get_region_for_address(address)
@@ -176,7 +183,15 @@ def _opened(probe: Any, board: BoardInfo) -> Any:
         try:
             return _connected(_session(probe, board, connect_mode="under-reset"))
         except FlashError:
-            raise first from None
+            raise _maybe_locked(first, probe, board) from None
+
+
+def _maybe_locked(error: FlashError, probe: Any, board: BoardInfo) -> FlashError:
+    target = str(board.pyocd_target)
+    if not target.startswith("nrf52"):
+        return error
+    unlock = f"pyocd erase --mass -t {target} -u {probe.unique_id}"
+    return type(error)(f"{error} If it is read-protected, `{unlock}` erases and unlocks it.")
 
 
 def _connected(session: Any) -> Any:
