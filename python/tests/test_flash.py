@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +24,8 @@ from variant_parallelism.flash.backend import (
     Target,
 )
 from variant_parallelism.flash.choose import Wish, choose
+from variant_parallelism.flash.progress import shown
+from variant_parallelism.flash.registry import backend
 from variant_parallelism.flash.usb_access import closed_probes
 from variant_parallelism.fleet import NodeTable
 
@@ -215,3 +219,42 @@ def test_what_is_seen_is_listed_without_opening_it(
     ]
     connect(probe("066A01"))
     assert listing.next_steps(listing.look(), None, []) == ["vp-flash --node N fleet.toml"]
+
+
+def test_somebody_at_a_terminal_chooses_by_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(["7", "2"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    found = [probe("066A01"), probe("066B02")]
+    assert choosing.ask_on_terminal("Which debug probe is node 3?", found).id == "066B02"
+    told = capsys.readouterr().err
+    assert "1  066A01  STLink V2" in told
+    assert "Please select one of the available options" in told
+
+
+def test_pyocd_is_not_needed_until_a_probe_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyocd.core.session", None)
+    with pytest.raises(VpError, match=r"pip install 'variant-parallelism\[flash\]'"):
+        backend("pyocd").check()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with shown([node(3), node(4)]) as show:
+        report = show.progress(node(3))
+        report("program", 512, 1024)
+        show.say(node(4), "started, waiting")
+        show.end(node(3), "node 3 is up", True)
+    text = terminal.getvalue()
+    assert "node 3" in text
+    assert "node 3 is up\n" in text
+    assert "\x1b[" in text

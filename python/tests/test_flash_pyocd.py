@@ -357,3 +357,14 @@ def test_all_nodes_at_once_and_one_of_them_fails(
     assert "lost while" in outcomes[2]["error"]
     assert block_of(broken.chip) is None
     assert all(holds(chip, images["d8"], "d8") for chip in good)
+
+
+def test_one_probe_is_not_two_nodes(
+    tmp_path: Path, plug: Plug, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = bench_fleet(tmp_path, {1: "d8", 2: "d8"})
+    plug()
+    assert run(fleet, "--all", "--no-build", "--timeout", "0", "--json") == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["error"], first["boot"]) == (None, 1)
+    assert second["error"].startswith("066DFF5652 is node 1 already: write probe into both")
