@@ -68,6 +68,7 @@ void vp_stm32_start_rmii(void)
     RCC_APB2ENR |= RCC_APB2_SYSCFG;
     (void)RCC_APB2ENR;
     SYSCFG_PMC |= SYSCFG_PMC_RMII;
+    (void)SYSCFG_PMC; /* APB2 is slower than what follows: the choice must have arrived. */
     for (unsigned i = 0; i < sizeof(pins); i++) {
         vp_stm32_pin_alternate(pins[i], VP_STM32_AF_ETHERNET);
     }
