@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -153,7 +154,12 @@ class Flasher:
 
     def _is_own_line(self, work: Work) -> bool:
         """Whether the board is programmed over the line that its HELLO comes on."""
-        return work.backend.name == "stm32-uart" and work.target.id == work.node.serial
+        serial = work.node.serial
+        if work.backend.name != "stm32-uart" or serial is None:
+            return False
+        return serial == work.target.id or os.path.realpath(serial) == os.path.realpath(
+            work.target.id
+        )
 
     def _next_boot(self, work: Work, connection: Connection) -> int:
         """Above every counter that this node, or one that its board was before, has used."""

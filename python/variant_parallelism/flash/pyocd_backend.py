@@ -277,7 +277,9 @@ def _line(error: Exception) -> str:
 
 
 def _described(probe: Any) -> str:
-    info = probe.associated_board_info
+    info = None
+    with suppress(Exception):  # A probe that another program holds does not tell its board.
+        info = probe.associated_board_info
     return str(probe.description if info is None else f"{info.name} ({probe.description})")
 
 
