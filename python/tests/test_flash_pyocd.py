@@ -217,6 +217,30 @@ def test_a_chip_that_stops_to_answer(
     assert block_of(probe.chip) is None
 
 
+def test_ctrl_c_half_way(
+    tmp_path: Path,
+    plug: Plug,
+    images: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fleet = bench_fleet(tmp_path, {3: "d8"})
+    probe = plug()
+    write, pressed = probe.write_ap_multiple, list[bool]()
+
+    def interrupted(address: int, values: list[int]) -> None:
+        if 4 in probe.chip.erased and not pressed:
+            pressed.append(True)
+            raise KeyboardInterrupt
+        write(address, values)
+
+    monkeypatch.setattr(probe, "write_ap_multiple", interrupted)
+    assert run(fleet, "--node", "3", "--no-build", "--timeout", "0") == 130
+    assert "a node that was not done stays silent; flash it again" in capsys.readouterr().err
+    assert block_of(probe.chip) is None
+    assert not probe.chip.running
+
+
 def test_flash_that_does_not_take_what_is_written(
     tmp_path: Path, plug: Plug, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
