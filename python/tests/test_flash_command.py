@@ -104,10 +104,10 @@ def test_what_is_seen_and_what_to_type(
 ) -> None:
     seen = listing.Seen(
         [Target("pyocd", "066DFF01", "STLink V2", port="/dev/ttyACM0")],
-        [Target("uf2", "/media/RPI-RP2", "Raspberry Pi RP2 (RPI-RP2)", board="pico")],
+        [Target("uf2", "/media/RPI-RP2", "Raspberry Pi RP2 [RPI-RP2]", board="pico")],
         [],
         {"qemu": None, "renode": "Renode is not installed"},
-        ["debug probe J-Link: you may not open it"],
+        ["pyOCD is missing: pip install 'variant-parallelism[flash]'"],
     )
     monkeypatch.setattr(flash_run.listing, "look", lambda: seen)
     monkeypatch.setenv("COLUMNS", "100")
@@ -115,9 +115,9 @@ def test_what_is_seen_and_what_to_type(
     out = capsys.readouterr().out
     for text in (
         r"debug probe +066DFF01 +STLink V2 +/dev/ttyACM0",
-        r"UF2 drive +/media/RPI-RP2 +Raspberry Pi RP2 \(RPI-RP2\)",
+        r"UF2 drive +/media/RPI-RP2 +Raspberry Pi RP2 \[RPI-RP2\]",
         r"emulator +renode +Renode is not installed",
-        r"note: debug probe J-Link: you may not open it",
+        r"note: pyOCD is missing: pip install 'variant-parallelism\[flash\]'",
         r"3 +v2 +mps2-an386 +emulated, serial",
     ):
         assert re.search(text, out), text

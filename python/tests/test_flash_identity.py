@@ -190,6 +190,11 @@ def test_chips_are_told_apart() -> None:
     assert nrf.found({0x10000100: 0x52840}.__getitem__) is None
     assert nrf.found({0x10000100: 0x52833}.__getitem__) == "nRF52833"
     assert chip_id("lpc1768") is None
+    f407 = chip_id("stm32f407vgtx")
+    assert f407 is not None
+    revision_a = {0xE0042000: 0x20006411}
+    assert f407.found((revision_a | {0xE000ED00: 0x410FC241}).__getitem__) is None
+    assert f407.found((revision_a | {0xE000ED00: 0x412FC230}).__getitem__) is not None
 
 
 # HELLOs.

@@ -80,7 +80,7 @@ def show_seen(fleet: Fleet | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(seen.as_json()))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(listing.table(seen))
     for note in seen.notes:
         console.print(f"note: {note}")
@@ -166,7 +166,7 @@ def flash(
     if as_json:
         print(json.dumps([outcome.as_json() for outcome in outcomes]))
     elif len(outcomes) > 1:
-        Console(highlight=False).print(_outcome_table(outcomes))
+        Console(highlight=False, markup=False).print(_outcome_table(outcomes))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if len(outcomes) == 1 and not as_json:
         if failed:

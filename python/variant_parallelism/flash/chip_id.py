@@ -13,6 +13,12 @@ Read = Callable[[int], int]
 # DBGMCU_IDCODE: RM0090, RM0390, RM0385 and RM0410, "MCU device ID code".
 _STM32_IDCODE = 0xE0042000
 _STM32_DEVICE_MASK = 0xFFF
+# Revision A of the F405/407 says what an F2 says (ES0182, "MCU device ID is incorrect"); its core
+# tells them apart: CPUID, Armv7-M Architecture Reference Manual, B3.2.3.
+_F407, _F407_REVISION_A = 0x413, 0x411
+_CPUID = 0xE000ED00
+_CPUID_PART = 0xFFF0
+_CORTEX_M4 = 0xC240
 # FICR INFO.PART: nRF52840 product specification.
 _NRF_PART = 0x10000100
 
@@ -30,6 +36,8 @@ class ChipId:
     def found(self, read: Read) -> str | None:
         """None if the chip is the right one, else what to call it."""
         value = read(self.address) & self.mask
+        if (self.value, value) == (_F407, _F407_REVISION_A):
+            value = _F407 if read(_CPUID) & _CPUID_PART == _CORTEX_M4 else value
         return None if value == self.value else self.name_of(value)
 
 

@@ -96,7 +96,7 @@ class _Lines:
 def _bars(nodes: Sequence[NodeTable]) -> Iterator[Show]:
     columns = (
         TextColumn("node {task.fields[node]}"),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -125,4 +125,4 @@ class _Bars:
 
     def end(self, node: NodeTable, text: str, good: bool) -> None:
         self._bars.remove_task(self._tasks[node.id])
-        self._bars.console.print(text, style=None if good else "red", highlight=False)
+        self._bars.console.print(text, style=None if good else "red", highlight=False, markup=False)
