@@ -28,7 +28,9 @@ def command(
     ] = Path("run.toml"),
     workdir: Annotated[
         Path | None,
-        typer.Option(help="Where keys and boot counters are kept [the user's state folder]."),
+        typer.Option(
+            help="Where keys and boot counters are kept.", show_default="the user's state folder"
+        ),
     ] = None,
 ) -> None:
     """Boot the boards, write a fleet file that `vp gateway` and `vp classify` take, and wait."""
