@@ -73,7 +73,7 @@ class Recording:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        subprocess.Popen([program, "--disable-xwt", "--plain", "--robot-server-port", str(port)])
+        subprocess.Popen([program, "--disable-gui", "--plain", "--robot-server-port", str(port)])
         self._server = xmlrpc.client.ServerProxy(f"http://127.0.0.1:{port}/", allow_none=True)
         while True:
             try:

@@ -27,9 +27,10 @@ from variant_parallelism.firmware import BoardInfo
 from variant_parallelism.flash.image import load_segments
 
 PLATFORM = "board.repl"
-_CABLE_CLASS = Path(__file__).with_name("renode_ethernet.cs")
+_LINE_SOURCE = Path(__file__).with_name("renode_line.cs")
+_CABLE_SOURCE = Path(__file__).with_name("renode_ethernet.cs")
 # Bytes of a host reach a board, and the boards wait for each other, once per quantum.
-QUANTUM_S = "0.001"
+QUANTUM_S = "0.002"
 # Renode's log: errors and above.
 _LOG_LEVEL = 3
 _PORT_ERRORS = ("Address already in use", "AddressAlreadyInUse", "Only one usage of each socket")
@@ -89,12 +90,12 @@ class Emulation:
         monitor = self._monitor
         return name in self._on and monitor is not None and monitor.running
 
-    def define_cable(self, name: str) -> None:
-        """Have Renode know `CreateDatagramCable`."""
+    def include(self, source: Path, name: str) -> None:
+        """Compile a C# file into Renode, for a line of machine `name`."""
         monitor = self._monitor
         if monitor is not None:
             try:
-                monitor.include(_CABLE_CLASS)
+                monitor.include(source)
             except RenodeError as error:
                 raise VpError(f"{name}: Renode: {error}") from None
 
@@ -264,10 +265,10 @@ class RenodeBoard:
         config = self._config
         line = self._emulation.new_name(self.name)
         if config.attachment is None:
-            # Without telnet's escapes: every byte passes as it is.
-            create = f'CreateServerSocketTerminal {config.port} "{line}" false'
+            self._emulation.include(_LINE_SOURCE, self.name)
+            create = f'CreateSocketLine "{line}" {config.port}'
         else:
-            self._emulation.define_cable(self.name)
+            self._emulation.include(_CABLE_SOURCE, self.name)
             port = config.attachment.port
             assert isinstance(port, DatagramPort)
             create = f'CreateDatagramCable "{line}" {port.board[1]} {port.switch[1]}'

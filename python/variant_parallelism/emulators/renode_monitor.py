@@ -166,14 +166,14 @@ class RenodeMonitor:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._log.unlink(missing_ok=True)
 
     def _start(self, port: int) -> tuple[subprocess.Popen[bytes], xmlrpc.client.ServerProxy]:
-        # --disable-xwt is the name of --disable-gui that every version knows.
-        process = spawn(
-            [self.program, "--disable-xwt", "--plain", "--robot-server-port", str(port)],
-            log=self._log,
-        )
+        # Without --console, Renode polls a monitor that nobody sees with half a processor.
+        options = ["--disable-gui", "--console", "--plain", "--robot-server-port", str(port)]
+        process = spawn([self.program, *options], log=self._log, silent_input=True)
         server = xmlrpc.client.ServerProxy(
             f"http://{LOOPBACK}:{port}/", transport=_Transport(), allow_none=True
         )
