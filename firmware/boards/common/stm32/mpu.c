@@ -15,9 +15,9 @@
 #define RASR_FULL_ACCESS (3u << 24)
 #define RASR_NO_EXECUTE (1u << 28)
 
-/* 0x60000000 to 0xDFFFFFFF: memory outside the chip. The processor reads ahead there on its own, and hangs
- * on a memory controller that has no clock (AN4838). Three regions rather than one of 4 GB without some of
- * its subregions, which Renode looks up at each access to any memory. */
+/* 0x60000000 to 0xDFFFFFFF: memory outside the chip. The processor reads ahead there on its own, and
+ * hangs on a memory controller that has no clock (AN4838). Three regions rather than one of 4 GB without
+ * some of its subregions, which Renode looks up at each access to any memory. */
 #define CLOSED(log2) (RASR_NO_EXECUTE | RASR_SIZE(log2) | RASR_ENABLE)
 
 static void set_region(unsigned region, uint32_t origin, uint32_t attributes)
