@@ -27,6 +27,9 @@ from variant_parallelism.firmware import BoardInfo
 from variant_parallelism.flash.image import load_segments
 
 PLATFORM = "board.repl"
+_CLOCK = Path(__file__).with_name("renode_clock.repl")
+# Stack, entry, and a branch to itself.
+_CLOCK_PROGRAM = {0: 0x1000, 4: 0x9, 8: 0xE7FEE7FE}
 _LINE_SOURCE = Path(__file__).with_name("renode_line.cs")
 _CABLE_SOURCE = Path(__file__).with_name("renode_ethernet.cs")
 # Bytes of a host reach a board, and the boards wait for each other, once per quantum.
@@ -90,6 +93,9 @@ class Emulation:
         monitor = self._monitor
         return name in self._on and monitor is not None and monitor.running
 
+    def log(self) -> str:
+        return "" if self._monitor is None else self._monitor.log()
+
     def include(self, source: Path, name: str) -> None:
         """Compile a C# file into Renode, for a line of machine `name`."""
         monitor = self._monitor
@@ -121,6 +127,7 @@ class Emulation:
                 self._on.add(name)
                 self.command(f"logLevel {_LOG_LEVEL}", name)
                 self.command(f'emulation SetGlobalQuantum "{QUANTUM_S}"', name)
+                self._make_clock(name)
             self._on.add(name)
             if name in self._machines:
                 return False
@@ -128,6 +135,13 @@ class Emulation:
             self._machines.add(name)
             self.command(f"machine LoadPlatformDescription {quoted_path(platform)}", name)
             return True
+
+    def _make_clock(self, name: str) -> None:
+        self.command('mach create "clock"', name)
+        self.command(f"machine LoadPlatformDescription {quoted_path(_CLOCK)}", name)
+        for address, word in _CLOCK_PROGRAM.items():
+            self.command(f"sysbus WriteDoubleWord {address:#x} {word:#x}", name)
+        self.command("sysbus.cpu VectorTableOffset 0x0", name)
 
     def switch_off(self, name: str) -> None:
         """Count the board as off; the last one takes Renode with it."""
@@ -290,6 +304,10 @@ class RenodeBoard:
     def monitor(self, line: str) -> str:
         """A command of Renode's monitor with this machine selected; VpError if it is refused."""
         return self._emulation.command(line, self.name)
+
+    def log(self) -> str:
+        """What Renode has logged, for all boards."""
+        return self._emulation.log()
 
     def _write_block(self, block: bytes) -> None:
         partial = self._block.with_name(self._block.name + ".part")

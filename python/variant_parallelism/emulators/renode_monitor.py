@@ -152,6 +152,10 @@ class RenodeMonitor:
             raise RenodeError(_one_line(_WRAPPING.sub("", str(answer.get("error", "")), count=1)))
         return str(answer.get("return", "")).strip()
 
+    def log(self) -> str:
+        """What Renode has printed since it started."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
     def why_it_ended(self) -> str:
         """One line if the process has ended by itself, or else ''."""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -188,8 +192,7 @@ class RenodeMonitor:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 status = process.wait()
-                text = self._log.read_text(encoding="utf-8", errors="replace")
-                kind = PortTakenError if _PORT_ERROR in text else VpError
+                kind = PortTakenError if _PORT_ERROR in self.log() else VpError
                 raise kind(
                     f"{self.program} ended at its start (status {status}): {last_line(self._log)}"
                 )
