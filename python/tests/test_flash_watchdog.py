@@ -1,4 +1,4 @@
-"""A watchdog that outlives the reset before programming is stopped, or it would bite half-way."""
+"""What a chip needs besides its image: a watchdog stopped, or the debug port kept open."""
 
 from __future__ import annotations
 
@@ -22,3 +22,28 @@ def test_only_the_rp2040s_is_stopped(board: str, writes: list[tuple[int, int]]) 
     connection = PyocdConnection(SimpleNamespace(target=target), "probe")
     connection.stop_watchdog(load_board(board))
     assert seen == writes
+
+
+@pytest.mark.parametrize(
+    ("hardened", "before", "written"),
+    [
+        (True, 0xFFFFFFFF, [(0x10001208, 0x5A)]),
+        (True, 0xFFFFFF5A, []),
+        (True, 0xFFFFFF00, []),
+        (False, 0xFFFFFFFF, []),
+        (None, 0xFFFFFFFF, []),
+    ],
+    ids=["blank", "open", "locked on purpose", "earlier revision", "another chip"],
+)
+def test_the_debug_port_is_kept_open_where_nobody_decided(
+    hardened: bool | None, before: int, written: list[tuple[int, int]]
+) -> None:
+    seen: list[tuple[int, int]] = []
+    target = SimpleNamespace(
+        read32={0x10001208: before}.__getitem__,
+        write_uicr=lambda address, value: seen.append((address, value)),
+    )
+    if hardened is not None:
+        target.hardened_approtect = hardened
+    PyocdConnection(SimpleNamespace(target=target), "probe").keep_debug_port_open()
+    assert seen == written

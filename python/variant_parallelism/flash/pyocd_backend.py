@@ -40,6 +40,10 @@ _OPTIONS: dict[str, Any] = {
 # Address and word. The RP2040's watchdog outlives a reset of the core and counts while pyOCD's
 # algorithms run: CTRL, bit ENABLE, by the alias that clears. pyOCD's algorithm feeds the nRF52's.
 _WATCHDOG_STOPS = {"rp2040": (0x4005B000, 1 << 30)}
+# UICR.APPROTECT, HwDisabled: nRF52840 product specification, chapter "Debug and trace".
+_NRF52_UICR_APPROTECT = 0x10001208
+_NRF52_PORT_OPEN = 0x5A
+_BLANK = 0xFFFFFFFF
 
 
 class PyocdBackend:
@@ -116,6 +120,7 @@ class PyocdConnection(PagedConnection):
             # By a reset: the old firmware's watchdog would bite during an erase.
             self._session.target.reset_and_halt()
         self.stop_watchdog(job.board)
+        self.keep_debug_port_open()
         super().write(job, progress)
 
     def stop_watchdog(self, board: BoardInfo) -> None:
@@ -124,6 +129,17 @@ class PyocdConnection(PagedConnection):
         if stop is not None:
             with _translated(self._probe, "stopping the watchdog"):
                 self._session.target.write32(*stop)
+
+    def keep_debug_port_open(self) -> None:
+        """nRF52 chips of the later revisions lock it at power-on unless UICR says otherwise.
+
+        Only where UICR is blank; on earlier revisions that word would lock it.
+        """
+        target = self._session.target
+        if getattr(target, "hardened_approtect", False):
+            with _translated(self._probe, "keeping the debug port open"):
+                if target.read32(_NRF52_UICR_APPROTECT) == _BLANK:
+                    target.write_uicr(_NRF52_UICR_APPROTECT, _NRF52_PORT_OPEN)
 
     def read(self, address: int, size: int) -> bytes:
         with _translated(self._probe, f"reading at {address:#010x}"):
