@@ -41,7 +41,7 @@ STAND_IN = HERE / "renode_stand_in.py"
 RECORDING = RECORD_VARIABLE in os.environ
 SERIAL_BOARD = load_board("mps2-an386")
 ETHERNET_BOARD = load_board("stm32f4-disco")
-PORT = 28461
+PORT = 18461
 replays_only = pytest.mark.skipif(RECORDING, reason="no real Renode does that")
 
 
