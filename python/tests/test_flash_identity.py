@@ -180,6 +180,25 @@ def test_images_that_do_not_belong_on_the_board(tmp_path: Path) -> None:
         read_image(tmp_path / "h.elf", BOARD, variant)
 
 
+def test_an_image_that_is_cut_short(tmp_path: Path) -> None:
+    """Name and hash may stand before the cut, and what is read back would be what was written."""
+    variant = make_fleet([node()]).manifest.variant("v0")
+    code = BOARD.name.encode() + b"\0" + bytes.fromhex(variant.hash) + bytes(4096)
+    whole = write_elf(tmp_path / "a.elf", (BOARD.flash_origin, code)).read_bytes()
+    path = tmp_path / "cut.elf"
+    path.write_bytes(whole)
+    assert read_image(path, BOARD, variant)[0].data == code
+    for size in range(0, len(whole), 97):
+        path.write_bytes(whole[:size])
+        with pytest.raises(
+            VpError, match=r"cut\.elf is (cut short at .*: build it|not an ELF file)"
+        ):
+            read_image(path, BOARD, variant)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(FlashError, match=rf"is cut short at {len(whole) - 1:,} bytes: build it"):
+        read_image(path, BOARD, variant)
+
+
 def test_chips_are_told_apart() -> None:
     f446 = chip_id("stm32f446retx")
     nrf = chip_id("nrf52840")
@@ -247,7 +266,7 @@ def test_a_hello_on_the_serial_line() -> None:
 @pytest.mark.parametrize(
     ("message", "says"),
     [
-        (lambda fleet: wire.frame(hello(fleet, boot=4)), "in 0.3 s: check its wiring"),
+        (lambda fleet: wire.frame(hello(fleet, boot=4)), "in 1 s: check its wiring"),
         (lambda fleet: wire.frame(hello(fleet, number=4)), ": node 4 of fleet 7 is heard there"),
         (lambda fleet: wire.frame(hello(fleet, key=bytes(32))), ": its HELLO is sealed with anoth"),
         (lambda _: b"\0vp: this image does not fit its model\0", ": it says 'vp: this image does"),
@@ -258,7 +277,7 @@ def test_what_comes_instead_of_a_hello(message: Callable[[Fleet], bytes], says: 
         serial_board(message(make_fleet())) as url,
         pytest.raises(FlashError, match=says),
     ):
-        hear(make_fleet([node(serial=url)]), timeout_s=0.3)
+        hear(make_fleet([node(serial=url)]), timeout_s=1)
 
 
 def test_hellos_by_udp_go_to_the_node_that_waits() -> None:
