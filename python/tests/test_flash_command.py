@@ -67,6 +67,8 @@ def fleet_file(tmp_path: Path) -> Path:
         (["--node", "3", "--emulator", "bochs"], r"no emulator 'bochs': there are qemu, renode"),
         (["--node", "1", "--no-build", "--provision-only"], r"exclude each other"),
         (["--node", "1", "--uf2-out", "x.uf2", "--provision-only"], r"takes no UF2 files"),
+        (["--node", "2", "--provision-only", "--uf2-out", "."], r"cannot write \.: it is no file"),
+        (["--node", "2", "--provision-only", "--uf2-out", "no/x.uf2"], r"cannot write .*No such"),
         (["--all", "--uf2-out", "x.uf2"], r"--uf2-out writes one file for one node"),
         (["--node", "2", "--no-build", "--uf2-out", "x.uf2"], r"v1.elf was not built yet"),
     ],
@@ -143,11 +145,14 @@ def test_a_uf2_file_with_the_identity_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "node2.uf2"
+    out.write_bytes(b"older, and for everybody")
+    out.chmod(0o644)
     arguments = ["--node", "2", "--provision-only", "--uf2-out", str(out)]
     state = ["--state-dir", str(tmp_path / "state")]
     assert vp_flash(monkeypatch, *arguments, *state, str(fleet_file)) == 0
     assert "for node 2, variant v1, boot 1\n" in capsys.readouterr().out
-    assert out.stat().st_mode & 0o077 == 0
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob(".*.part"))
     address = flash_run.load_board("pico").provision_address
     written = [block for block in parse(out.read_bytes()) if block.address == address]
     assert Provision.unpack(written[-1].data[:128]).node == 2

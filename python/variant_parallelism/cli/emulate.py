@@ -76,8 +76,8 @@ def _interrupt(signum: int, frame: object) -> None:
 
 def _kept_key(path: Path) -> bytes:
     """The fleet key of a work folder, made at its first use: boot counters go with it."""
-    from variant_parallelism.emulators.fleet_file import write_private
     from variant_parallelism.fleet import KEY_SIZE, read_key
+    from variant_parallelism.text_files import write_whole
 
     if path.exists():
         return read_key(path)
@@ -86,7 +86,7 @@ def _kept_key(path: Path) -> bytes:
     except OSError as error:
         raise VpError(f"cannot write to {path.parent}: {error.strerror}") from None
     key = secrets.token_bytes(KEY_SIZE)
-    write_private(path, key.hex() + "\n")
+    write_whole(path, (key.hex() + "\n").encode(), 0o600)
     return key
 
 

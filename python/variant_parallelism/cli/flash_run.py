@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from variant_parallelism.flash.progress import Show, shown
 from variant_parallelism.flash.record import BootRecord
 from variant_parallelism.flash.uf2 import safe_file
 from variant_parallelism.gateway.state import default_state_dir
+from variant_parallelism.text_files import write_whole
 
 if TYPE_CHECKING:
     from variant_parallelism.flash.backend import Segment
@@ -219,12 +219,7 @@ def write_uf2(
     image = source.segments(fleet, node)
     boot = BootRecord(fleet, state_dir).next(node.id, 0)
     content = bytes(safe_file(Job(board, image, identity(fleet, node, boot))))
-    try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise VpError(f"cannot write {out}: {error.strerror}") from None
+    write_whole(out, content, 0o600)
     print(f"{out}: {len(content):,} bytes for node {node.id}, variant {node.variant}, boot {boot}")
     print("it holds the node's keys: remove it once it is copied")
 
