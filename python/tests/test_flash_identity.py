@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -115,6 +116,18 @@ def test_boot_counters_rise_above_everything_that_was_used(tmp_path: Path) -> No
     assert BootRecord(fleet, tmp_path).next(4, used=0) == 1
     rekeyed = replace(fleet, key=bytes(32))
     assert BootRecord(rekeyed, tmp_path).next(3, used=0) == 1
+    assert BootRecord(fleet, tmp_path).next(3, used=0) == 101
+    assert BootRecord(rekeyed, tmp_path).next(3, used=0) == 2
+
+
+def test_boot_counters_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    fleet = make_fleet([node()])
+    counters = BootRecord(fleet, tmp_path)
+    path = tmp_path / "flash" / "simulated.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"key": counters._key_id(), "boots": {"3": 7}}))
+    assert BootRecord(replace(fleet, key=bytes(32)), tmp_path).next(3, used=0) == 1
+    assert counters.next(3, used=0) == 8
 
 
 def test_boot_counters_are_given_once_to_many_threads(tmp_path: Path) -> None:
