@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from variant_parallelism.errors import VpError
+from variant_parallelism.fleet_checks import check_network, check_nodes, netmask, station
 from variant_parallelism.manifest import Manifest, PlainName, VariantInfo, load_manifest
 from variant_parallelism.toml_lines import load_toml, located_error
 
@@ -58,16 +59,13 @@ def _path(text: str) -> str:
     return text
 
 
-def _ip_address(text: str) -> str:
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is no IPv4 address") from None
-
-
 def _group(text: str) -> str:
     host, _ = parse_endpoint(_endpoint(text))
-    if not ipaddress.IPv4Address(_ip_address(host)).is_multicast:
+    try:
+        is_group = ipaddress.IPv4Address(host).is_multicast
+    except ValueError:
+        raise ValueError(f"{host!r} is no IPv4 address") from None
+    if not is_group:
         raise ValueError(
             f"{host} is no multicast address: take one of 239.0.0.0 to 239.255.255.255"
         )
@@ -83,7 +81,8 @@ def _mac(text: str) -> str:
 
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
-IpAddress = Annotated[str, AfterValidator(_ip_address)]
+Netmask = Annotated[str, AfterValidator(netmask)]
+Station = Annotated[str, AfterValidator(station)]
 Group = Annotated[str, AfterValidator(_group)]
 Mac = Annotated[str, AfterValidator(_mac)]
 PathText = Annotated[str, AfterValidator(_path)]
@@ -112,9 +111,9 @@ class NetworkTable(_Table):
     that one datagram brings an input to all of them.
     """
 
-    gateway: IpAddress
-    netmask: IpAddress = "255.255.255.0"
-    router: IpAddress | None = None
+    gateway: Station
+    netmask: Netmask = "255.255.255.0"
+    router: Station | None = None
     multicast: Group | None = None
 
 
@@ -240,41 +239,12 @@ def load_fleet(path: Path) -> Fleet:
     classes = len(manifest.classes)
     if table.k > classes:
         raise located_error(path, text, ("k",), f"{table.k} exceeds the {classes} classes")
-    _check_nodes(path, text, table, manifest)
+    check_nodes(path, text, table, manifest)
+    check_network(path, text, table)
     key = None
     if table.key_file is not None:
         key = read_key(path.parent / table.key_file)
     return Fleet(path, table, manifest, manifest_path, key)
-
-
-def _check_nodes(path: Path, text: str, table: FleetTable, manifest: Manifest) -> None:
-    ids: dict[int, int] = {}
-    ports: dict[tuple[str, ...], NodeTable] = {}
-    known = [variant.name for variant in manifest.variants]
-    for index, node in enumerate(table.nodes):
-        if node.id in ids:
-            raise located_error(path, text, ("nodes", index, "id"), f"two nodes have id {node.id}")
-        ids[node.id] = index
-        place = node.port_key
-        if place is not None and place in ports:
-            other = ports[place]
-            key = "serial" if node.serial else "udp"
-            alias = f" ({other.port})" if other.port != node.port else ""
-            raise located_error(
-                path,
-                text,
-                ("nodes", index, key),
-                f"node {node.id} and node {other.id} are both on {node.port}{alias}",
-            )
-        if place is not None:
-            ports[place] = node
-        if node.variant not in known:
-            raise located_error(
-                path,
-                text,
-                ("nodes", index, "variant"),
-                f"{node.variant!r} is not in {table.manifest} (it has {', '.join(known)})",
-            )
 
 
 def read_key(path: Path) -> bytes:
