@@ -52,7 +52,7 @@ def board(request: pytest.FixtureRequest, emulator: str, monkeypatch: pytest.Mon
         for module in (boards, build, variant_source):
             monkeypatch.setattr(module, "firmware_dir", lambda: sources)
     if not EMULATORS[emulator].supports(load_board(name), "serial"):
-        pytest.skip(f"{emulator} does not run board {name}")
+        pytest.skip(f"{emulator} does not run board {name}: try --emulator all (docs/renode.md)")
     return name
 
 

@@ -43,7 +43,7 @@ NODE_MAC = bytes.fromhex("525400010001")
 def board(request: pytest.FixtureRequest, emulator: str) -> str:
     name = str(request.param)
     if emulator != "renode":
-        pytest.skip(f"{emulator} has no Ethernet for board {name}")
+        pytest.skip(f"{emulator} has no Ethernet for {name}: try --emulator all (docs/renode.md)")
     return name
 
 
