@@ -156,7 +156,7 @@ class Bench:
     def skip_without_watchdog(self, transport: str) -> None:
         """Skip the test where the emulator has no watchdog for that board."""
         if self.emulator == "renode":
-            pytest.skip(f"renode does not model the watchdog of board {self.board(transport)}")
+            pytest.skip(f"renode: the board.repl of {self.board(transport)} has no watchdog")
 
     @property
     def variants(self) -> list[str]:
