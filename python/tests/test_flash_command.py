@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,8 +20,9 @@ import pytest
 from fleet_factory import write_fleet_file
 from variant_parallelism.cli import flash_run
 from variant_parallelism.cli.flash import main
+from variant_parallelism.firmware import BoardInfo
 from variant_parallelism.flash import listing
-from variant_parallelism.flash.backend import Target
+from variant_parallelism.flash.backend import Connection, Job, Progress, Target
 from variant_parallelism.flash.uf2 import parse
 from variant_parallelism.wire import Provision
 
@@ -156,6 +161,85 @@ def test_a_uf2_file_with_the_identity_alone(
     address = flash_run.load_board("pico").provision_address
     written = [block for block in parse(out.read_bytes()) if block.address == address]
     assert Provision.unpack(written[-1].data[:128]).node == 2
+
+
+class SlowBackend:
+    """Boards that take as long as a test lets them; the second one does not listen to anybody."""
+
+    name = "pyocd"
+
+    def __init__(self) -> None:
+        self.erased = 0
+
+    @contextmanager
+    def open(self, target: Target, board: BoardInfo) -> Iterator[SlowConnection]:
+        yield SlowConnection(self, deaf=target.id == "P2")
+
+
+class SlowConnection(Connection):
+    def __init__(self, backend: SlowBackend, deaf: bool) -> None:
+        self._backend = backend
+        self._deaf = deaf
+
+    def read(self, address: int, size: int) -> bytes | None:
+        return None
+
+    def write(self, job: Job, progress: Progress) -> None:
+        progress("erase", 0, 1)
+        self._backend.erased += 1
+        for done in range(2000):
+            time.sleep(0.01)
+            if not self._deaf:
+                progress("program", done, 2000)
+
+    def reset(self) -> None:
+        raise AssertionError("never written to its end")
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+sys.path[:0] = {path!r}
+import test_flash_command as test
+from variant_parallelism.cli import flash_run
+from variant_parallelism.flash.backend import Target
+
+backend = test.SlowBackend()
+flash_run.choose = lambda board, node, *_: (backend, Target("pyocd", f"P{{node.id}}", ""))
+flash_run._GRACE_S = 0.5
+
+def interrupt():
+    while backend.erased < 2:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+test.main()
+"""
+
+
+def test_ctrl_c_ends_all_nodes_soon(fleet_file: Path, tmp_path: Path) -> None:
+    """One stops at the next step. The other does not, and is left alone."""
+    began = time.monotonic()
+    arguments = ["--all", "--provision-only", "--timeout", "0", "--state-dir", str(tmp_path)]
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-c", INTERRUPTED.format(path=sys.path)),
+            *arguments,
+            str(fleet_file),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "150"},
+        check=False,
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert time.monotonic() - began < 15
+    one, other = ended.stdout.rstrip().splitlines()[-2:]
+    assert re.match(r"1 +v0 .*interrupted half-way: it stays silent until it is flashed", one)
+    assert re.match(r"2 +v1 .*interrupted half-way: if it is silent, flash it again", other)
+    assert ended.stderr.splitlines()[-1].startswith("interrupted: a node that was not done")
+    assert "Traceback" not in ended.stderr
 
 
 @needs_emulator

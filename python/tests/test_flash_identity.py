@@ -19,15 +19,19 @@ from fleet_factory import KEY, make_fleet
 from free_ports import free_ports
 from variant_parallelism import wire
 from variant_parallelism.errors import VpError
-from variant_parallelism.firmware import load_board
+from variant_parallelism.firmware import BoardInfo, load_board
 from variant_parallelism.flash import record
 from variant_parallelism.flash.backend import (
     BusyError,
+    Connection,
     FlashError,
+    Job,
+    Progress,
+    Target,
     TooLargeError,
 )
 from variant_parallelism.flash.chip_id import chip_id
-from variant_parallelism.flash.flasher import check_link
+from variant_parallelism.flash.flasher import Flasher, Work, check_link
 from variant_parallelism.flash.hello import HelloPost, await_hello
 from variant_parallelism.flash.identity import identity, mac_of
 from variant_parallelism.flash.image import read_image
@@ -291,6 +295,48 @@ def test_what_comes_instead_of_a_hello(message: Callable[[Fleet], bytes], says: 
         pytest.raises(FlashError, match=says),
     ):
         hear(make_fleet([node(serial=url)]), timeout_s=1)
+
+
+class Programmed(Connection):
+    """A board that takes everything at once."""
+
+    def read(self, address: int, size: int) -> bytes | None:
+        return None
+
+    def write(self, job: Job, progress: Progress) -> None:
+        progress("provision", 1, 1)
+
+    def reset(self) -> None:
+        pass
+
+
+class OneBoard:
+    name = "pyocd"
+
+    @contextmanager
+    def open(self, target: Target, board: BoardInfo) -> Iterator[Connection]:
+        yield Programmed()
+
+
+def test_waiting_for_a_hello_can_be_stopped(tmp_path: Path) -> None:
+    with serial_board(b"silence") as url:
+        fleet = make_fleet([node(serial=url)])
+        work = Work(fleet.nodes[0], BOARD, OneBoard(), Target("pyocd", "A", ""), ())
+        with HelloPost(fleet) as post:
+            flasher = Flasher(fleet, post, state_dir=tmp_path, timeout_s=60)
+            said: list[str] = []
+
+            def say(text: str) -> None:
+                said.append(text)
+                flasher.stop()
+
+            outcome = flasher.try_flash(work, lambda stage, done, total: None, say)
+            assert outcome.error == (
+                "interrupted before its HELLO: the board is programmed, verified and started"
+            )
+            assert said and outcome.seconds < 30
+            outcome = flasher.try_flash(work, lambda stage, done, total: None, say)
+            assert outcome.error == "interrupted before it was begun"
 
 
 def test_hellos_by_udp_go_to_the_node_that_waits() -> None:

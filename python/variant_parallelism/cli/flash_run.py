@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rich import box
 from rich.console import Console
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from variant_parallelism.fleet import Fleet, NodeTable
 
 _AT_ONCE = 16
+_CTRL_C = 130
+_GRACE_S = 5.0
+"""How long nodes may take to come to a point where they can be left."""
+_ABANDONED = "interrupted half-way: if it is silent, flash it again"
 
 
 @dataclass(frozen=True)
@@ -161,12 +166,13 @@ def flash(
             flasher = Flasher(fleet, post, state_dir=state_dir, timeout_s=timeout_s)
             outcomes = _run(flasher, nodes, prepared, show)
     except KeyboardInterrupt:
-        print("interrupted: a node that was not done stays silent; flash it again", file=sys.stderr)
-        sys.exit(130)
+        _interrupted(abandoned=False)
     if as_json:
         print(json.dumps([outcome.as_json() for outcome in outcomes]))
     elif len(outcomes) > 1:
         Console(highlight=False, markup=False).print(_outcome_table(outcomes))
+    if flasher.stopped:
+        _interrupted(any(outcome.error == _ABANDONED for outcome in outcomes))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if len(outcomes) == 1 and not as_json:
         if failed:
@@ -186,22 +192,50 @@ def _attempt(prepare: partial[Work]) -> Work | VpError:
 def _run(
     flasher: Flasher, nodes: list[NodeTable], prepared: dict[int, Work | VpError], show: Show
 ) -> list[Outcome]:
+    """All outcomes; after Ctrl-C those of nodes that did not end in time say so."""
+
     def one(node: NodeTable) -> Outcome:
         ready = prepared[node.id]
         if isinstance(ready, VpError):
-            outcome = Outcome(node, None, None, None, 0.0, str(ready))
+            outcome = _unflashed(node, str(ready))
         else:
             outcome = flasher.try_flash(
                 ready, show.progress(node), lambda text: show.say(node, text)
             )
-        if len(nodes) > 1:
+        if len(nodes) > 1 and not flasher.stopped:
             show.end(node, outcome.text, outcome.error is None)
         return outcome
 
     if len(nodes) == 1:
         return [one(nodes[0])]
-    with ThreadPoolExecutor(min(len(nodes), _AT_ONCE), thread_name_prefix="vp-flash") as pool:
-        return list(pool.map(one, nodes))
+    pool = ThreadPoolExecutor(min(len(nodes), _AT_ONCE), thread_name_prefix="vp-flash")
+    flashed: dict[int, Future[Outcome]] = {}
+    try:
+        for node in nodes:
+            flashed[node.id] = pool.submit(one, node)
+        wait(flashed.values())
+    except KeyboardInterrupt:
+        flasher.stop()
+        with suppress(KeyboardInterrupt):
+            wait(flashed.values(), timeout=_GRACE_S)
+    finally:
+        pool.shutdown(wait=False)
+    ended = {number: future.result() for number, future in flashed.items() if future.done()}
+    return [ended.get(node.id) or _unflashed(node, _ABANDONED) for node in nodes]
+
+
+def _unflashed(node: NodeTable, why: str) -> Outcome:
+    return Outcome(node, None, None, None, 0.0, why)
+
+
+def _interrupted(abandoned: bool) -> NoReturn:
+    """End with the status of Ctrl-C, whatever a thread still does if a node was `abandoned`."""
+    print("interrupted: a node that was not done stays silent; flash it again", file=sys.stderr)
+    if abandoned:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_CTRL_C)
+    sys.exit(_CTRL_C)
 
 
 def write_uf2(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from variant_parallelism.flash.backend import (
     Job,
     Progress,
     Segment,
+    Stage,
+    StoppedError,
     Target,
 )
 from variant_parallelism.flash.hello import Heard, HelloPost, Listener, await_hello, boot_at_gateway
@@ -31,6 +35,8 @@ from variant_parallelism.wire.provisioning import PROVISION_SIZE
 
 Say = Callable[[str], None]
 """Told what a node waits for now."""
+
+_UNHEARD = "before its HELLO: the board is programmed, verified and started"
 
 HELLO_PERIODS = 3
 START_S = 5.0
@@ -101,14 +107,27 @@ class Flasher:
         timeout_s: float | None = None,
     ) -> None:
         """`timeout_s` is how long a HELLO is waited for; 0: not at all."""
+        self._stopped = threading.Event()
         self._fleet = fleet
         self._post = post
         self._record = BootRecord(fleet, state_dir)
         heartbeat_s = fleet.table.hello_ms / 1000
         self._timeout_s = START_S + HELLO_PERIODS * heartbeat_s if timeout_s is None else timeout_s
 
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """End all that goes on, and what begins later, with StoppedError; from any thread.
+
+        A board may take some seconds to come to a point where it can be left.
+        """
+        self._stopped.set()
+
     def flash(self, work: Work, progress: Progress, say: Say) -> Outcome:
         """Program, verify, provision, start, wait. VpError if anything fails."""
+        self._go_on("before it was begun")
         start = time.monotonic()
         identity(self._fleet, work.node, 0)
         shared = self._is_own_line(work)
@@ -125,7 +144,8 @@ class Flasher:
             with work.backend.open(work.target, work.board) as connection:
                 boot = self._next_boot(work, connection)
                 provision = identity(self._fleet, work.node, boot)
-                connection.write(Job(work.board, work.image, provision), progress)
+                self._go_on("before anything was written")
+                connection.write(Job(work.board, work.image, provision), self._stoppable(progress))
                 if listener is not None:
                     listener.clear()
                 connection.reset()
@@ -133,8 +153,11 @@ class Flasher:
                 listener = self._listen(work.node, stack)
             heard = None
             if listener is not None:
+                self._go_on(_UNHEARD)
                 say(f"started, waiting for its HELLO on {listener.place}")
-                heard = await_hello(listener, boot, self._timeout_s)
+                heard = await_hello(
+                    listener, boot, self._timeout_s, go_on=partial(self._go_on, _UNHEARD)
+                )
                 self._check(work.node, heard)
         return Outcome(work.node, work.target, boot, heard, time.monotonic() - start)
 
@@ -146,6 +169,22 @@ class Flasher:
         except VpError as error:
             seconds = time.monotonic() - start
             return Outcome(work.node, work.target, None, None, seconds, str(error))
+
+    def _go_on(self, so_far: str) -> None:
+        if self.stopped:
+            raise StoppedError(f"interrupted {so_far}")
+
+    def _stoppable(self, progress: Progress) -> Progress:
+        """Does not stop before the identity is erased, nor once it is written: it is half a node
+        in between, and silent."""
+
+        def report(stage: Stage, done: int, total: int) -> None:
+            if (stage, done) != ("erase", 0) and (stage, done) != ("provision", total):
+                self._go_on("half-way: it stays silent until it is flashed again")
+            if not self.stopped:
+                progress(stage, done, total)
+
+        return report
 
     def _listen(self, node: NodeTable, stack: ExitStack) -> Listener:
         listener = self._post.listen(node)
