@@ -72,6 +72,13 @@ def fleet_file(tmp_path: Path) -> Path:
         (["--node", "3", "--emulator", "bochs"], r"no emulator 'bochs': there are qemu, renode"),
         (["--node", "1", "--no-build", "--provision-only"], r"exclude each other"),
         (["--node", "1", "--uf2-out", "x.uf2", "--provision-only"], r"takes no UF2 files"),
+        *[
+            (
+                ["--node", "1", "--provision-only", "--timeout", "0", "--port", port],
+                rf"node 1: '{re.escape(port)}' is no serial port or URL such as socket://",
+            )
+            for port in ("loop://?logging=x", "socket://x", "nothing://x", "hwgrep://(")
+        ],
         (["--node", "2", "--provision-only", "--uf2-out", "."], r"cannot write \.: it is no file"),
         (["--node", "2", "--provision-only", "--uf2-out", "no/x.uf2"], r"cannot write .*No such"),
         (["--all", "--uf2-out", "x.uf2"], r"--uf2-out writes one file for one node"),
@@ -257,6 +264,22 @@ def test_a_node_is_booted_in_an_emulator(
 
 
 @needs_emulator
+def test_an_emulated_board_that_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--emulator", "qemu", "--node", "1", "--once", "--out", str(OUT)]
+    common += ["--state-dir", str(tmp_path), str(DIGITS)]
+    assert vp_flash(monkeypatch, *common, "--timeout", "0") == 0
+    assert capsys.readouterr().out == (
+        "node 1 is switched on: variant d8 on mps2-an386, not waited for\n"
+    )
+    assert vp_flash(monkeypatch, *common, "--timeout", "0.001") == 1
+    error = capsys.readouterr().err
+    assert "error: node 1 runs in qemu, but no HELLO came on socket://" in error
+    assert "in 0.001 s: wait longer with --timeout" in error
+
+
+@needs_emulator
 def test_an_emulated_board_runs_until_it_is_interrupted(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from variant_parallelism.cli.flash import main; main()"]
     arguments = ["--emulator", "qemu", "--node", "1", "--out", str(OUT), "--json"]
@@ -269,7 +292,7 @@ def test_an_emulated_board_runs_until_it_is_interrupted(tmp_path: Path) -> None:
     assert running.stdout is not None
     assert running.stderr is not None
     try:
-        assert json.loads(running.stdout.readline())["error"] is None
+        assert [outcome["error"] for outcome in json.loads(running.stdout.readline())] == [None]
         where = running.stderr.readline()
         assert re.match(r"It is qemu's, at socket://127.0.0.1:\d+; Ctrl-C", where), where
         running.send_signal(signal.SIGINT)

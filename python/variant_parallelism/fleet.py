@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet_checks import check_network, check_nodes, netmask, station
@@ -80,11 +80,25 @@ def _mac(text: str) -> str:
     return text.lower()
 
 
+def check_serial(text: str) -> str:
+    """A device or a pyserial URL, as far as that can be told unopened; else ValueError."""
+    if not text or not text.isprintable():
+        raise ValueError(f"{text!r} is neither a device nor a URL such as socket://host:port")
+    scheme = text.partition(":")[0].lower()
+    if scheme in _NETWORK_SCHEMES:
+        try:
+            _endpoint(urlsplit(text).netloc)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not {scheme}://host:port: {error}") from None
+    return text
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Netmask = Annotated[str, AfterValidator(netmask)]
 Station = Annotated[str, AfterValidator(station)]
 Group = Annotated[str, AfterValidator(_group)]
 Mac = Annotated[str, AfterValidator(_mac)]
+SerialPort = Annotated[str, AfterValidator(check_serial)]
 PathText = Annotated[str, AfterValidator(_path)]
 
 
@@ -129,27 +143,12 @@ class NodeTable(_Table):
     id: Annotated[int, Field(ge=0, le=65534)]
     variant: str
     board: str
-    serial: str | None = None
+    serial: SerialPort | None = None
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115200
     udp: Endpoint | None = None
     emulated: Literal["serial", "udp"] | None = None
     probe: Annotated[str, Field(min_length=1)] | None = None
     mac: Mac | None = None
-
-    @field_validator("serial")
-    @classmethod
-    def _openable(cls, serial: str | None) -> str | None:
-        if serial is None:
-            return None
-        if not serial or not serial.isprintable():
-            raise ValueError(f"{serial!r} is neither a device nor a URL such as socket://host:port")
-        scheme = serial.partition(":")[0].lower()
-        if scheme in _NETWORK_SCHEMES:
-            try:
-                _endpoint(urlsplit(serial).netloc)
-            except ValueError as error:
-                raise ValueError(f"{serial!r} is not {scheme}://host:port: {error}") from None
-        return serial
 
     @model_validator(mode="after")
     def _one_transport(self) -> NodeTable:

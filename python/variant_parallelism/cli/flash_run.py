@@ -285,7 +285,7 @@ def emulate(
             _interruptible(),
             emulated.booted(fleet, node, elf, emulator, workdir, timeout_s) as (outcome, on, at),
         ):
-            print(json.dumps(outcome.as_json()) if as_json else outcome.text, flush=True)
+            print(json.dumps([outcome.as_json()]) if as_json else outcome.text, flush=True)
             if once:
                 return
             print(f"It is {emulator}'s, at {at.port}; Ctrl-C switches it off.", file=sys.stderr)

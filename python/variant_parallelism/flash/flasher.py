@@ -58,7 +58,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one node. `heard` is None if it failed or was not waited for."""
+    """What became of one node. `heard` is None if it failed or was not waited for.
+
+    An emulated node has neither target nor boot counter: nothing was written into it.
+    """
 
     node: NodeTable
     target: Target | None
@@ -87,6 +90,8 @@ class Outcome:
         if self.error is not None:
             return f"node {self.node.id}: {self.error}"
         what = f"variant {self.node.variant} on {self.node.board}"
+        if self.target is None and self.heard is None:
+            return f"node {self.node.id} is switched on: {what}, not waited for"
         if self.heard is None:
             return f"node {self.node.id} is programmed: {what}, boot {self.boot}, not waited for"
         return (
