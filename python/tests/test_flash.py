@@ -26,6 +26,7 @@ from variant_parallelism.flash.backend import (
 from variant_parallelism.flash.choose import Wish, choose
 from variant_parallelism.flash.progress import shown
 from variant_parallelism.flash.registry import backend
+from variant_parallelism.flash.uf2_drive import INFO
 from variant_parallelism.flash.usb_access import closed_probes
 from variant_parallelism.fleet import NodeTable
 
@@ -133,6 +134,21 @@ def test_two_probes_need_a_choice(connect: Connect, usb: object) -> None:
 def test_a_drive_of_another_board_is_not_offered(connect: Connect, usb: object) -> None:
     connect(drive("/media/X", board="other"), drive("/media/RPI-RP2"))
     assert choose(PICO, node(board="pico"), Wish())[1].id == "/media/RPI-RP2"
+
+
+def test_a_named_folder_is_a_drive_wherever_it_is(
+    connect: Connect, usb: object, tmp_path: Path
+) -> None:
+    """Not only what the system lists as a mounted drive of that kind."""
+    connect(drive("/media/RPI-RP2"))
+    (tmp_path / INFO).write_text("UF2 Bootloader v3.0\nModel: RP2\nBoard-ID: RPI-RP2\n")
+    pico = node(board="pico")
+    found = choose(PICO, pico, Wish(drive=f"{tmp_path}/"))[1]
+    assert found == Target("uf2", str(tmp_path), "RP2 (RPI-RP2)", "pico")
+    assert choose(PICO, pico, Wish(drive="/media/RPI"))[1].id == "/media/RPI-RP2"
+    (tmp_path / INFO).unlink()
+    with pytest.raises(NoTargetError, match=r"no UF2 drive .*: there is /media/RPI-RP2"):
+        choose(PICO, pico, Wish(drive=str(tmp_path)))
 
 
 def test_the_next_way_is_taken_where_the_first_sees_nothing(connect: Connect, usb: object) -> None:

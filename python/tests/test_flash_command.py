@@ -72,6 +72,30 @@ def fleet_file(tmp_path: Path) -> Path:
         (["--node", "3", "--emulator", "bochs"], r"no emulator 'bochs': there are qemu, renode"),
         (["--node", "1", "--no-build", "--provision-only"], r"exclude each other"),
         (["--node", "1", "--uf2-out", "x.uf2", "--provision-only"], r"takes no UF2 files"),
+        (
+            ["--node", "1", "--probe", "A", "--drive", "B"],
+            r"--probe and --drive exclude each other",
+        ),
+        (["--node", "1", "--port", "A", "--probe", "B"], r"--probe and --port exclude each other"),
+        (["--node", "1", "--port", "", "--timeout", "0", "--provision-only"], r"'' is no serial"),
+        (
+            ["--node", "2", "--with", "uf2", "--probe", "A"],
+            r"--probe is for --with pyocd, not --wi",
+        ),
+        (["--node", "1", "--once"], r"--once is for --emulator"),
+        *[
+            (["--node", "3", "--emulator", "qemu", option, "x"], f"--emulator and {option} exclude")
+            for option in ("--with", "--probe", "--port", "--drive", "--uf2-out")
+        ],
+        *[
+            (["--node", "2", "--uf2-out", "x", *option], f"--uf2-out and {option[0]} exclude")
+            for option in (
+                *[["--with", "uf2"], ["--probe", "x"], ["--port", "x"], ["--drive", "x"]],
+                *[["--json"], ["--timeout", "3"]],
+            )
+        ],
+        (["--uf2-out", "x"], r"--uf2-out writes one file for one node"),
+        (["--no-build"], r"--no-build is for a node: name it with --node, or take --all"),
         *[
             (
                 ["--node", "1", "--provision-only", "--timeout", "0", "--port", port],
@@ -102,8 +126,9 @@ def test_what_is_refused_is_one_line(
 def test_a_fleet_file_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert vp_flash(monkeypatch, "--node", "1") == 1
-    assert capsys.readouterr().err.startswith("error: which fleet? Give the fleet file")
+    for arguments in (["--node", "1"], ["--all"], ["--uf2-out", "x.uf2"], ["--probe", "066A"]):
+        assert vp_flash(monkeypatch, *arguments) == 1
+        assert capsys.readouterr().err.startswith("error: which fleet? Give the fleet file")
 
 
 def test_a_fleet_without_key_is_warned_about(
