@@ -13,11 +13,11 @@ import pytest
 # pytest's importlib mode leaves test folders off sys.path; the bench is shared by all files here.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hil_bench import BOARD, DIGITS, ETHERNET_BOARD, LARGE, ROOT, Bench, roomy
+from hil_bench import BOARD, DIGITS, ETHERNET_BOARD, ROOT, Bench, large_models
 from variant_parallelism.emulators import EMULATORS
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import build_images
-from variant_parallelism.manifest import load_manifest, save_manifest
+from variant_parallelism.manifest import load_manifest
 from variant_parallelism.training.datasets import Dataset, load_dataset
 
 TEST_LIMIT_S = 150.0
@@ -98,11 +98,4 @@ def bench(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.fixture(scope="session")
 def large_bench(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """The same models in images that take inputs of up to 144 x 192 pixels."""
-    # Always the same place: images are built once for a manifest's path.
-    folder = ROOT / "build" / "hil_tests" / "large"
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = load_manifest(DIGITS / "manifest.json")
-    for variant in manifest.variants:
-        shutil.copy(DIGITS / variant.file, folder / variant.file)
-    save_manifest(roomy(manifest, *LARGE), folder / "manifest.json")
-    return _bench(folder, tmp_path_factory.mktemp("large-bench"), emulator)
+    return _bench(large_models(), tmp_path_factory.mktemp("large-bench"), emulator)

@@ -129,6 +129,9 @@ async def test_two_fleets_on_one_machine_do_not_hear_each_other(
         bench.fleet(nodes, fleet_id=number, key=key) for number, key in enumerate(keys, start=1)
     )
     async with bench.run(one, linked=True) as first, bench.run(two, linked=True) as second:
+        # Booting the second keeps the loop from hearing the first.
+        for node in (1, 2):
+            await first.until_state(node, "up")
         sent = {id(first): 0, id(second): 0}
 
         def cross(source: Running, target: Running) -> None:

@@ -127,7 +127,9 @@ static int run(uint32_t cut_at, uint32_t stores, uint32_t *used, uint32_t *tried
         if (next > *tried) {
             *tried = next;
         }
+        read_unstable();
         CHECK(vp_journal_store(&journal, next) == 1);
+        read_unstable();
         CHECK(vp_journal_read(&journal) == next);
         *used = next;
     }

@@ -59,6 +59,19 @@ class LoopbackFleet:
         self._add(node_id)
         return int(transport.get_extra_info("sockname")[1])
 
+    async def join(self, node_id: int, group: tuple[str, int]) -> None:
+        """Have a UDP node hear what is sent to a multicast group on the loopback interface."""
+        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        receiver.setblocking(False)
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        receiver.bind(group)
+        membership = socket.inet_aton(group[0]) + socket.inet_aton("127.0.0.1")
+        receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        transport, _ = await self._loop.create_datagram_endpoint(
+            lambda: _Datagrams(self, node_id), sock=receiver
+        )
+        self._closers.append(transport.close)
+
     async def start_tcp(self, node_id: int, port: int, boot: int = 1) -> None:
         """A serial node behind a TCP port, as an emulator offers it."""
 

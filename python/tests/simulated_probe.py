@@ -74,6 +74,8 @@ class SimulatedChip:
         self.stuck: set[int] = set()
         """Addresses whose bits cannot be cleared any more."""
         self.started: Callable[[], None] = lambda: None
+        self.asleep = False
+        """The firmware has stopped the clocks that the debugger needs, until a reset."""
         self._words = {
             0xE0042000: idcode,
             0xE000ED00: 0x410FC241,  # CPUID: Cortex-M4 r0p1
@@ -93,7 +95,7 @@ class SimulatedChip:
         self._halted = False
         self._debugging = False
         self._was_reset = True
-        self._catch_reset = False
+        self._catches = 0
         self._control = _LOCK
         self._status = 0
         self._keys = 0
@@ -102,18 +104,26 @@ class SimulatedChip:
     def running(self) -> bool:
         return not self._halted
 
+    @property
+    def debugged(self) -> bool:
+        """Whether faults or resets would stop the core for the debugger."""
+        return self._debugging or self._catches != 0
+
     def reset(self) -> None:
         """As the reset line does: flash and RAM keep what they hold."""
         self._control, self._status, self._keys = _LOCK, 0, 0
         self._was_reset = True
+        self.asleep = False
         self._core.reg_write(arm_const.UC_ARM_REG_PC, 0)
-        self._halted = self._debugging and self._catch_reset
+        self._halted = self._debugging and bool(self._catches & 1)
         if not self._halted:
             self.started()
 
     # Memory as the debugger sees it.
 
     def read(self, address: int, size: int) -> bytes:
+        if self.asleep:
+            raise exceptions.TransferFaultError(fault_address=address)
         if FLASH <= address < FLASH + FLASH_SIZE:
             return bytes(self.flash[address - FLASH : address - FLASH + size])
         if RAM <= address < RAM + RAM_SIZE:
@@ -137,7 +147,7 @@ class SimulatedChip:
         if address == _DCRDR:
             return self._selected_data
         if address == _DEMCR:
-            return int(self._catch_reset)
+            return self._catches
         if _PERIPHERALS <= address < _PERIPHERALS + 0x1000:
             return self._read_register(None, address - _PERIPHERALS, 4, None)
         if address in self._words:
@@ -158,7 +168,7 @@ class SimulatedChip:
         elif address == _DCRDR:
             self._selected_data = value
         elif address == _DEMCR:
-            self._catch_reset = bool(value & 1)
+            self._catches = value & 0x7F1
         elif address == _AIRCR and value >> 16 == 0x05FA and value & 4:
             self.reset()
         elif _PERIPHERALS <= address < _PERIPHERALS + 0x1000:
@@ -302,7 +312,9 @@ class SimulatedProbe(DebugProbe):
         self.chip.reset()
 
     def assert_reset(self, asserted: bool) -> None:
-        if not asserted:
+        if asserted:
+            self.chip.asleep = False
+        else:
             self.reset()
 
     def is_reset_asserted(self) -> bool:

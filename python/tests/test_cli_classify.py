@@ -314,7 +314,9 @@ def test_mistakes_in_the_fleet_file_name_the_line(
     assert text == f"error: {tmp_path}/fleet.toml:10: nodes.speed: unknown key\n"
     text = error_of(node(0, serial="/dev/ttyS9"), node(1, serial="/dev/ttyS9"))
     assert text.endswith("fleet.toml:15: nodes.serial: node 1 and node 0 are both on /dev/ttyS9\n")
-    text = error_of(node(0, serial=f"{tmp_path}/ttyUSB7"))
+    (http_port,) = free_ports(socket.SOCK_STREAM, 1)
+    api = {"http": f"127.0.0.1:{http_port}"}
+    text = error_of(node(0, serial=f"{tmp_path}/ttyUSB7"), gateway=api)
     assert f"{tmp_path}/ttyUSB7: no such port; is the board plugged in?" in text
     text = error_of(node(0, emulated="serial"))
     assert "node 0 is emulated: run `vp emulate " in text

@@ -113,7 +113,7 @@ def test_file_that_another_run_has_replaced_stays(fleet: Fleet, tmp_path: Path) 
 
 def test_key_is_removed_if_the_fleet_file_cannot_be_written(fleet: Fleet, tmp_path: Path) -> None:
     out = tmp_path / "run.toml"
-    (tmp_path / "run.toml.part").mkdir()
+    out.mkdir()
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(VpError, match=r"cannot write .*run\.toml"), temporary_fleet(fleet, out):
         pytest.fail("it was written")

@@ -272,6 +272,25 @@ def test_host_drops_what_is_damaged_or_not_for_it() -> None:
     run(scenario)
 
 
+def test_host_goes_on_asking_for_a_node_that_it_only_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "_ARP_RETRY_S", 0.01)
+
+    async def scenario() -> None:
+        lan: list[bytes] = []
+        host = GatewayHost(GATEWAY, GATEWAY_MAC, lan.append)
+        opened, _, port = await program()
+        endpoint = host.add_node(NODE, NODE_PORT)
+        host.receive(from_node(b"the answer before this was lost", port))
+        for asked in range(1, 4):
+            opened.sendto(b"input", endpoint)
+            assert len(await frames_on(lan, asked)) == asked
+            await asyncio.sleep(0.02)
+        opened.close()
+        host.close()
+
+    run(scenario)
+
+
 def test_host_unlearns_a_wrong_mac(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_module, "_ARP_AGE_S", 0.05)
     monkeypatch.setattr(host_module, "_ARP_RETRY_S", 0.01)

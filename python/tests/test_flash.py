@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +24,9 @@ from variant_parallelism.flash.backend import (
     Target,
 )
 from variant_parallelism.flash.choose import Wish, choose
+from variant_parallelism.flash.progress import shown
+from variant_parallelism.flash.registry import backend
+from variant_parallelism.flash.uf2_drive import INFO
 from variant_parallelism.flash.usb_access import closed_probes
 from variant_parallelism.fleet import NodeTable
 
@@ -131,6 +136,21 @@ def test_a_drive_of_another_board_is_not_offered(connect: Connect, usb: object) 
     assert choose(PICO, node(board="pico"), Wish())[1].id == "/media/RPI-RP2"
 
 
+def test_a_named_folder_is_a_drive_wherever_it_is(
+    connect: Connect, usb: object, tmp_path: Path
+) -> None:
+    """Not only what the system lists as a mounted drive of that kind."""
+    connect(drive("/media/RPI-RP2"))
+    (tmp_path / INFO).write_text("UF2 Bootloader v3.0\nModel: RP2\nBoard-ID: RPI-RP2\n")
+    pico = node(board="pico")
+    found = choose(PICO, pico, Wish(drive=f"{tmp_path}/"))[1]
+    assert found == Target("uf2", str(tmp_path), "RP2 (RPI-RP2)", "pico")
+    assert choose(PICO, pico, Wish(drive="/media/RPI"))[1].id == "/media/RPI-RP2"
+    (tmp_path / INFO).unlink()
+    with pytest.raises(NoTargetError, match=r"no UF2 drive .*: there is /media/RPI-RP2"):
+        choose(PICO, pico, Wish(drive=str(tmp_path)))
+
+
 def test_the_next_way_is_taken_where_the_first_sees_nothing(connect: Connect, usb: object) -> None:
     connect(probe("E66"))
     assert choose(PICO, node(board="pico"), Wish())[0].name == "pyocd"
@@ -204,10 +224,53 @@ def test_what_is_seen_is_listed_without_opening_it(
         "/dev/ttyACM0",
         "/dev/serial/by-id/usb-FT",
     ]
-    assert listing.next_steps(seen, "f.toml", [1, 2]) == [
+    assert listing.next_steps(seen, "f.toml", [node(1), node(2)]) == [
         "vp-flash --node 1 --probe 066A01 f.toml",
         "vp-flash --node 1 --probe 066A02 f.toml",
         "vp-flash --all f.toml",
     ]
+    assert listing.next_steps(seen, "f.toml", [node(1, probe="066A01"), node(2)]) == [
+        "vp-flash --node 1 f.toml",
+        "vp-flash --all f.toml",
+    ]
     connect(probe("066A01"))
     assert listing.next_steps(listing.look(), None, []) == ["vp-flash --node N fleet.toml"]
+
+
+def test_somebody_at_a_terminal_chooses_by_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(["7", "2"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    found = [probe("066A01"), probe("066B02")]
+    assert choosing.ask_on_terminal("Which debug probe is node 3?", found).id == "066B02"
+    told = capsys.readouterr().err
+    assert "1  066A01  STLink V2" in told
+    assert "Please select one of the available options" in told
+
+
+def test_pyocd_is_not_needed_until_a_probe_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyocd.core.session", None)
+    with pytest.raises(VpError, match=r"pip install 'variant-parallelism\[flash\]'"):
+        backend("pyocd").check()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with shown([node(3), node(4)]) as show:
+        report = show.progress(node(3))
+        report("program", 512, 1024)
+        show.say(node(4), "started, waiting")
+        show.end(node(3), "node 3 is up", True)
+    text = terminal.getvalue()
+    assert "node 3" in text
+    assert "node 3 is up\n" in text
+    assert "\x1b[" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -18,15 +19,19 @@ from fleet_factory import KEY, make_fleet
 from free_ports import free_ports
 from variant_parallelism import wire
 from variant_parallelism.errors import VpError
-from variant_parallelism.firmware import load_board
+from variant_parallelism.firmware import BoardInfo, load_board
 from variant_parallelism.flash import record
 from variant_parallelism.flash.backend import (
     BusyError,
+    Connection,
     FlashError,
+    Job,
+    Progress,
+    Target,
     TooLargeError,
 )
 from variant_parallelism.flash.chip_id import chip_id
-from variant_parallelism.flash.flasher import check_baud
+from variant_parallelism.flash.flasher import Flasher, Work, check_link
 from variant_parallelism.flash.hello import HelloPost, await_hello
 from variant_parallelism.flash.identity import identity, mac_of
 from variant_parallelism.flash.image import read_image
@@ -92,10 +97,12 @@ def test_what_the_fleet_file_lacks_for_a_udp_node(
         identity(fleet, fleet.nodes[0], 1)
 
 
-def test_a_line_of_another_speed() -> None:
+def test_a_link_that_the_board_does_not_have() -> None:
+    with pytest.raises(VpError, match="board nucleo-f446re has no Ethernet: give it serial"):
+        check_link(node(udp="192.168.1.23:5000"), BOARD)
     with pytest.raises(VpError, match="baud = 9600, but the firmware of nucleo-f446re speaks"):
-        check_baud(node(baud=9600), BOARD)
-    check_baud(node(), BOARD)
+        check_link(node(baud=9600), BOARD)
+    check_link(node(), BOARD)
 
 
 # Boot counters.
@@ -113,6 +120,18 @@ def test_boot_counters_rise_above_everything_that_was_used(tmp_path: Path) -> No
     assert BootRecord(fleet, tmp_path).next(4, used=0) == 1
     rekeyed = replace(fleet, key=bytes(32))
     assert BootRecord(rekeyed, tmp_path).next(3, used=0) == 1
+    assert BootRecord(fleet, tmp_path).next(3, used=0) == 101
+    assert BootRecord(rekeyed, tmp_path).next(3, used=0) == 2
+
+
+def test_boot_counters_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    fleet = make_fleet([node()])
+    counters = BootRecord(fleet, tmp_path)
+    path = tmp_path / "flash" / "simulated.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"key": counters._key_id(), "boots": {"3": 7}}))
+    assert BootRecord(replace(fleet, key=bytes(32)), tmp_path).next(3, used=0) == 1
+    assert counters.next(3, used=0) == 8
 
 
 def test_boot_counters_are_given_once_to_many_threads(tmp_path: Path) -> None:
@@ -178,19 +197,40 @@ def test_images_that_do_not_belong_on_the_board(tmp_path: Path) -> None:
         read_image(tmp_path / "h.elf", BOARD, variant)
 
 
+def test_an_image_that_is_cut_short(tmp_path: Path) -> None:
+    """Name and hash may stand before the cut, and what is read back would be what was written."""
+    variant = make_fleet([node()]).manifest.variant("v0")
+    code = BOARD.name.encode() + b"\0" + bytes.fromhex(variant.hash) + bytes(4096)
+    whole = write_elf(tmp_path / "a.elf", (BOARD.flash_origin, code)).read_bytes()
+    path = tmp_path / "cut.elf"
+    path.write_bytes(whole)
+    assert read_image(path, BOARD, variant)[0].data == code
+    for size in range(0, len(whole), 97):
+        path.write_bytes(whole[:size])
+        with pytest.raises(
+            VpError, match=r"cut\.elf is (cut short at .*: build it|not an ELF file)"
+        ):
+            read_image(path, BOARD, variant)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(FlashError, match=rf"is cut short at {len(whole) - 1:,} bytes: build it"):
+        read_image(path, BOARD, variant)
+
+
 def test_chips_are_told_apart() -> None:
     f446 = chip_id("stm32f446retx")
     nrf = chip_id("nrf52840")
-    pico = chip_id("rp2040")
     assert f446 is not None
     assert nrf is not None
-    assert pico is not None
     assert f446.found({0xE0042000: 0x10006421}.__getitem__) is None
     assert f446.found({0xE0042000: 0x10016413}.__getitem__) == "STM32F405/407"
     assert nrf.found({0x10000100: 0x52840}.__getitem__) is None
     assert nrf.found({0x10000100: 0x52833}.__getitem__) == "nRF52833"
-    assert pico.found({0x40000000: 0x20002927}.__getitem__) is None
     assert chip_id("lpc1768") is None
+    f407 = chip_id("stm32f407vgtx")
+    assert f407 is not None
+    revision_a = {0xE0042000: 0x20006411}
+    assert f407.found((revision_a | {0xE000ED00: 0x410FC241}).__getitem__) is None
+    assert f407.found((revision_a | {0xE000ED00: 0x412FC230}).__getitem__) is not None
 
 
 # HELLOs.
@@ -243,7 +283,7 @@ def test_a_hello_on_the_serial_line() -> None:
 @pytest.mark.parametrize(
     ("message", "says"),
     [
-        (lambda fleet: wire.frame(hello(fleet, boot=4)), "in 0.3 s: check its wiring"),
+        (lambda fleet: wire.frame(hello(fleet, boot=4)), "in 1 s: check its wiring"),
         (lambda fleet: wire.frame(hello(fleet, number=4)), ": node 4 of fleet 7 is heard there"),
         (lambda fleet: wire.frame(hello(fleet, key=bytes(32))), ": its HELLO is sealed with anoth"),
         (lambda _: b"\0vp: this image does not fit its model\0", ": it says 'vp: this image does"),
@@ -254,7 +294,49 @@ def test_what_comes_instead_of_a_hello(message: Callable[[Fleet], bytes], says: 
         serial_board(message(make_fleet())) as url,
         pytest.raises(FlashError, match=says),
     ):
-        hear(make_fleet([node(serial=url)]), timeout_s=0.3)
+        hear(make_fleet([node(serial=url)]), timeout_s=1)
+
+
+class Programmed(Connection):
+    """A board that takes everything at once."""
+
+    def read(self, address: int, size: int) -> bytes | None:
+        return None
+
+    def write(self, job: Job, progress: Progress) -> None:
+        progress("provision", 1, 1)
+
+    def reset(self) -> None:
+        pass
+
+
+class OneBoard:
+    name = "pyocd"
+
+    @contextmanager
+    def open(self, target: Target, board: BoardInfo) -> Iterator[Connection]:
+        yield Programmed()
+
+
+def test_waiting_for_a_hello_can_be_stopped(tmp_path: Path) -> None:
+    with serial_board(b"silence") as url:
+        fleet = make_fleet([node(serial=url)])
+        work = Work(fleet.nodes[0], BOARD, OneBoard(), Target("pyocd", "A", ""), ())
+        with HelloPost(fleet) as post:
+            flasher = Flasher(fleet, post, state_dir=tmp_path, timeout_s=60)
+            said: list[str] = []
+
+            def say(text: str) -> None:
+                said.append(text)
+                flasher.stop()
+
+            outcome = flasher.try_flash(work, lambda stage, done, total: None, say)
+            assert outcome.error == (
+                "interrupted before its HELLO: the board is programmed, verified and started"
+            )
+            assert said and outcome.seconds < 30
+            outcome = flasher.try_flash(work, lambda stage, done, total: None, say)
+            assert outcome.error == "interrupted before it was begun"
 
 
 def test_hellos_by_udp_go_to_the_node_that_waits() -> None:

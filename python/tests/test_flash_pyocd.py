@@ -118,6 +118,8 @@ def test_a_board_is_flashed_and_answers(
     # Vectors, provisioning block, code: the journal's two sectors are left alone.
     assert set(chip.erased) == {0, 1, 4}
     assert chip.erased[0] == 1
+    # No debugger's trap may catch the running firmware's faults.
+    assert chip.running and not chip.debugged
 
     # Again: what is the same is not written again, and the boot counter rises.
     chip.erased.clear()
@@ -215,6 +217,30 @@ def test_a_chip_that_stops_to_answer(
     assert block_of(probe.chip) is None
 
 
+def test_ctrl_c_half_way(
+    tmp_path: Path,
+    plug: Plug,
+    images: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fleet = bench_fleet(tmp_path, {3: "d8"})
+    probe = plug()
+    write, pressed = probe.write_ap_multiple, list[bool]()
+
+    def interrupted(address: int, values: list[int]) -> None:
+        if 4 in probe.chip.erased and not pressed:
+            pressed.append(True)
+            raise KeyboardInterrupt
+        write(address, values)
+
+    monkeypatch.setattr(probe, "write_ap_multiple", interrupted)
+    assert run(fleet, "--node", "3", "--no-build", "--timeout", "0") == 130
+    assert "a node that was not done stays silent; flash it again" in capsys.readouterr().err
+    assert block_of(probe.chip) is None
+    assert not probe.chip.running
+
+
 def test_flash_that_does_not_take_what_is_written(
     tmp_path: Path, plug: Plug, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +256,7 @@ def test_flash_that_does_not_take_what_is_written(
         "the node stays silent: flash it again"
     )
     assert block_of(probe.chip) is None
+    assert not probe.chip.running
 
 
 def _byte(images: dict[str, Path], address: int) -> int:
@@ -254,6 +281,17 @@ def test_another_chip_is_left_alone(
     )
     assert bytes(chip.flash) == before
     assert chip.erased == []
+    assert chip.running and not chip.debugged
+
+
+def test_firmware_that_keeps_the_debugger_out(
+    tmp_path: Path, plug: Plug, images: dict[str, Path]
+) -> None:
+    fleet = bench_fleet(tmp_path, {3: "d8"})
+    chip = plug().chip
+    chip.asleep = True
+    assert run(fleet, "--node", "3", "--no-build", "--timeout", "0") == 0
+    assert block_of(chip) is not None
 
 
 def test_two_probes_and_no_choice(
@@ -343,3 +381,14 @@ def test_all_nodes_at_once_and_one_of_them_fails(
     assert "lost while" in outcomes[2]["error"]
     assert block_of(broken.chip) is None
     assert all(holds(chip, images["d8"], "d8") for chip in good)
+
+
+def test_one_probe_is_not_two_nodes(
+    tmp_path: Path, plug: Plug, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = bench_fleet(tmp_path, {1: "d8", 2: "d8"})
+    plug()
+    assert run(fleet, "--all", "--no-build", "--timeout", "0", "--json") == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["error"], first["boot"]) == (None, 1)
+    assert second["error"].startswith("066DFF5652 is node 1 already: write probe into both")

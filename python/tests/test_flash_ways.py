@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("pyocd", reason="pyOCD is missing: pip install 'variant-parallelism[flash]'")
 pytest.importorskip("unicorn", reason="Unicorn is missing: pip install unicorn")
 
 from elf_file import write_elf

@@ -136,6 +136,70 @@ def test_a_mistake_names_its_line(folder: Path, old: str, new: str, message: str
     assert "\n" not in str(error.value)
 
 
+NETWORK = """\
+name = "kitchen"
+id = 3
+manifest = "manifest.json"
+[network]
+gateway = "192.168.1.10"
+netmask = "255.255.255.0"
+router = "192.168.1.1"
+[[nodes]]
+id = 1
+variant = "v0"
+board = "nucleo-f746zg"
+udp = "192.168.1.23:5000"
+mac = "02:00:00:00:00:01"
+probe = "066A"
+[[nodes]]
+id = 2
+variant = "v1"
+board = "nucleo-f746zg"
+udp = "192.168.1.24:5000"
+mac = "02:00:00:00:00:02"
+probe = "066B"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        *[
+            ('mask = "255.255.255.0', f'mask = "{mask}', rf"toml:6: .*mask: '{mask}' is no netmask")
+            for mask in ("0.0.0.255", "0.0.0.0", "255.0.255.0", "255.255.255.254")
+        ],
+        ('"192.168.1.10"', '"0.0.0.0"', r"toml:5: network.gateway: '0.0.0.0' is not the address"),
+        ('"192.168.1.10"', '"224.0.0.1"', r"toml:5: network.gateway: .* of a single machine"),
+        ('"192.168.1.10"', '"192.168.1.255"', r":5: network.gateway: .* subnet 192.168.1.0/24"),
+        ('"192.168.1.1"', '"192.168.1.0"', r":7: network.router: 192.168.1.0 is not the address"),
+        ("1.24:5", "1.255:5", r"toml:19: nodes.udp: node 2: .* is the broadcast address of its"),
+        ("1.24:5", "1.0:5", r"toml:19: nodes.udp: .* is the subnet 192.168.1.0/24 itself"),
+        ("1.24:5", "1.10:5", r"toml:19: nodes.udp: .* is the gateway's address"),
+        ("1.24:5", "1.1:5", r"toml:19: nodes.udp: .* is the router's address"),
+        ("192.168.1.24:5", "0.0.0.0:5", r"toml:19: nodes.udp: .* not the address of a single mach"),
+        ("192.168.1.24:5", "239.0.0.1:5", r"toml:19: nodes.udp: .* not the address of a single ma"),
+        ("1.24:5000", "1.23:5001", r"toml:19: nodes.udp: .*23 is node 1's address already"),
+        (":00:02", ":00:01", r":20: nodes.mac: node 2 and node 1 both have mac 02:00:00:00:00:01"),
+        ("066B", "066a", r"toml:21: nodes.probe: node 2 and node 1 both have probe 066a: leave"),
+    ],
+)
+def test_a_network_that_cannot_work(folder: Path, old: str, new: str, message: str) -> None:
+    assert old in NETWORK
+    with pytest.raises(VpError, match=message) as error:
+        load_fleet(write(folder, NETWORK.replace(old, new, 1)))
+    assert "\n" not in str(error.value)
+
+
+def test_networks_that_work(folder: Path) -> None:
+    """The second is what emulated boards leave in a file: nodes on this machine."""
+    local = NETWORK.replace("192.168.1.24:5000", "127.0.0.1:5001")
+    local = local.replace("192.168.1.23", "127.0.0.1").replace("192.168.1.10", "127.0.0.1")
+    for text in (NETWORK, local, NETWORK.replace("192.168.1.23", "board.local")):
+        fleet = load_fleet(write(folder, text))
+        assert fleet.table.network is not None
+        assert fleet.table.network.netmask == "255.255.255.0"
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(VpError, match=r"cannot read .*none\.toml: No such file"):
         load_fleet(tmp_path / "none.toml")

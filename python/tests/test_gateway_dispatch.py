@@ -80,6 +80,20 @@ def test_a_report_that_contradicts_itself_is_ignored(report: Sack) -> None:
     assert not transfer.completed
 
 
+def test_a_report_with_more_gaps_than_it_can_name_says_nothing_of_the_rest() -> None:
+    transfer = Transfer(40, Timing(None), 0.0)
+    transfer.overhear(list(range(40)), 0.0)
+    lost = set(range(1, 40, 3))
+    report = Sack(1, 40 - len(lost), tuple((number, 1) for number in sorted(lost)[:8]))
+    transfer.ask_first(0.5)
+    assert transfer.due(0.5) == [Chunk(None, True, False)]
+    transfer.acknowledge(report, 1, 0.501)
+    assert transfer.missing == set(range(1, 23, 3)) | set(range(23, 40))
+    assert numbers(transfer.due(0.501)) == [1, 4, 7, 10, 13, 16]
+    transfer.acknowledge(sack(40, {number for number in lost if number > 16}), 2, 0.502)
+    assert numbers(transfer.due(0.502)) == [19, 22, 25, 28, 31, 34]
+
+
 def test_a_node_that_forgot_gets_everything_again_at_its_next_report() -> None:
     transfer = Transfer(8, Timing(115200), 0.0)
     transfer.due(0.0)

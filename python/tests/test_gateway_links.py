@@ -172,6 +172,12 @@ def test_a_busy_port_is_named() -> None:
         os.close(slave)
 
 
+@pytest.mark.parametrize("url", ["loop://?logging=x", "hwgrep://("])
+def test_a_url_that_pyserial_stumbles_over(url: str) -> None:
+    with pytest.raises(ValueError, match="no serial port or URL such as socket://host:port"):
+        open_port(url, 115200)
+
+
 def test_a_udp_port_in_use_is_named(tmp_path: Path) -> None:
     async def test() -> None:
         fleet = loopback_fleet([], udp=1)

@@ -217,6 +217,24 @@ def test_a_node_that_multicast_does_not_reach_gets_its_own() -> None:
         assert to.count(3) == CHUNKS == len(to) - CHUNKS
 
 
+def test_a_node_with_more_gaps_than_a_report_can_name_gets_them_all() -> None:
+    world = ready(group_of(4))
+    node, take = world.nodes[3], world.nodes[3].receive
+    heard = itertools.count()
+    world.tap = lambda sender, message: None if sender == 3 and not over() else message
+
+    def over() -> bool:
+        return len(chunks(world)) >= CHUNKS
+
+    def every_second(message: bytes) -> None:
+        if over() or next(heard) % 2:
+            take(message)
+
+    node.receive = every_second  # type: ignore[method-assign]
+    classify(world, 5)
+    assert [node for node, _ in chunks(world)].count(None) == CHUNKS
+
+
 def test_a_node_that_restarts_in_the_middle_is_served_and_heard() -> None:
     for after in (0.0005, 0.002, 0.005, 0.012, 0.02):
         world = ready(group_of(4))
@@ -256,6 +274,39 @@ def test_an_image_never_interrupts_one_that_a_listener_is_still_getting() -> Non
         check_answer(world, answers[request], seed)
     assert world.core.counters.errors == 0
     assert [event for event in world.events if isinstance(event, Warned)] == []
+
+
+def test_a_slow_node_is_not_interrupted_by_the_next_image() -> None:
+    world = ready(group_of(4))
+    world.busy_s[3] = 0.02
+    requests = [world.submit(make_image(world.fleet, 0), deadline_s=60)]
+    world.run(0.5)
+    assert all(world.core.nodes[node].request is None for node in range(3))
+    assert world.core.nodes[3].transfer is not None
+    assert not world.core.nodes[3].transfer.completed
+    before = len(world.sent)
+    requests.append(world.submit(make_image(world.fleet, 1), deadline_s=60))
+    world.run(10)
+    answers = {answer.request: answer for answer in world.answers()}
+    for seed, request in enumerate(requests):
+        check_answer(world, answers[request], seed)
+    assert world.core.counters.errors == 0
+    assert None not in [node for node, _ in chunks(world, before)]
+
+
+def test_an_image_that_waits_in_a_busy_node_is_not_replaced_by_the_next() -> None:
+    world = ready(group_of(4))
+    world.nodes[3].compute_s = 0.3
+    requests = []
+    for seed in range(3):
+        requests.append(world.submit(make_image(world.fleet, seed), deadline_s=60))
+        world.run(0.07)
+    assert world.core.nodes[0].request is None and world.answers() == []
+    world.run(10)
+    answers = {answer.request: answer for answer in world.answers()}
+    for seed, request in enumerate(requests):
+        check_answer(world, answers[request], seed)
+    assert [node for node, _ in chunks(world)].count(None) == 2 * CHUNKS
 
 
 def test_a_node_that_is_ready_in_the_middle_joins_in() -> None:

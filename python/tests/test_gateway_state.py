@@ -68,8 +68,38 @@ def test_counters_of_nodes_are_kept_under_their_key_only(tmp_path: Path) -> None
     run(test)
 
 
+def test_counters_of_several_keys_stay_apart(tmp_path: Path) -> None:
+    """Two fleets of one name take turns, or an old key comes back."""
+    for turn in (1, 2):
+        for number, key in enumerate((KEY, bytes(32), None)):
+            state = StateFile.load(tmp_path, "fleet", key)
+            assert state.highest == ({} if key is None or turn == 1 else {5: 1000 * number + 1})
+            state.highest[5] = 1000 * number + turn
+            state.save()
+    assert StateFile.load(tmp_path, "fleet", KEY).highest == {5: 2}
+
+
+def test_the_state_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    state = StateFile.load(tmp_path, "fleet", KEY)
+    kept = {"boot": 9, "key": state.key_id, "highest": {"5": 77}}
+    state.path.write_text(json.dumps(kept))
+    other = StateFile.load(tmp_path, "fleet", bytes(32))
+    assert (other.boot, other.highest) == (9, {})
+    other.save()
+    assert StateFile.load(tmp_path, "fleet", KEY).highest == {5: 77}
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"boot": -1, "highest": {}, "key": ""}', '{"boot": 1}', "\xff"]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"boot": -1, "highest": {}, "key": ""}',
+        '{"boot": 1}',
+        '{"boot": 1, "keys": {"a": {"5": -1}}}',
+        "\xff",
+    ],
 )
 def test_a_damaged_state_file_is_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str

@@ -24,7 +24,7 @@ def peer(request: pytest.FixtureRequest) -> Iterator[Stm32Peer]:
 @pytest.fixture
 def loader(peer: Stm32Peer) -> Iterator[Bootloader]:
     with serial.serial_for_url(peer.path) as port:
-        yield Bootloader(port, "ttyX", timeout_s=0.3)
+        yield Bootloader(port, "ttyX", timeout_s=1)
 
 
 def test_what_is_written_after_an_erase_is_read_back(peer: Stm32Peer, loader: Bootloader) -> None:
@@ -44,7 +44,7 @@ def test_what_is_written_after_an_erase_is_read_back(peer: Stm32Peer, loader: Bo
 
 def test_silence_says_what_to_do() -> None:
     with Stm32Peer(0x413, SECTORS) as peer, serial.serial_for_url(peer.path) as port:
-        loader = Bootloader(port, "ttyX", timeout_s=0.3)
+        loader = Bootloader(port, "ttyX", timeout_s=1)
         peer.at_command = lambda command: (_ for _ in ()).throw(Silent)
         with pytest.raises(DisconnectedError, match="ttyX: the bootloader answers nothing to"):
             loader.connect()

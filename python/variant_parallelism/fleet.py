@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from variant_parallelism.errors import VpError
+from variant_parallelism.fleet_checks import check_network, check_nodes, netmask, station
 from variant_parallelism.manifest import Manifest, PlainName, VariantInfo, load_manifest
 from variant_parallelism.secret_file import read_secret
 from variant_parallelism.sinks_table import SinksTable
@@ -53,16 +54,13 @@ def _endpoint(text: str) -> str:
     return text
 
 
-def _ip_address(text: str) -> str:
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is no IPv4 address") from None
-
-
 def _group(text: str) -> str:
     host, _ = parse_endpoint(_endpoint(text))
-    if not ipaddress.IPv4Address(_ip_address(host)).is_multicast:
+    try:
+        is_group = ipaddress.IPv4Address(host).is_multicast
+    except ValueError:
+        raise ValueError(f"{host!r} is no IPv4 address") from None
+    if not is_group:
         raise ValueError(
             f"{host} is no multicast address: take one of 239.0.0.0 to 239.255.255.255"
         )
@@ -77,10 +75,25 @@ def _mac(text: str) -> str:
     return text.lower()
 
 
+def check_serial(text: str) -> str:
+    """A device or a pyserial URL, as far as that can be told unopened; else ValueError."""
+    if not text or not text.isprintable():
+        raise ValueError(f"{text!r} is neither a device nor a URL such as socket://host:port")
+    scheme = text.partition(":")[0].lower()
+    if scheme in _NETWORK_SCHEMES:
+        try:
+            _endpoint(urlsplit(text).netloc)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not {scheme}://host:port: {error}") from None
+    return text
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
-IpAddress = Annotated[str, AfterValidator(_ip_address)]
+Netmask = Annotated[str, AfterValidator(netmask)]
+Station = Annotated[str, AfterValidator(station)]
 Group = Annotated[str, AfterValidator(_group)]
 Mac = Annotated[str, AfterValidator(_mac)]
+SerialPort = Annotated[str, AfterValidator(check_serial)]
 
 
 class GatewayTable(Table):
@@ -102,9 +115,9 @@ class NetworkTable(Table):
     that one datagram brings an input to all of them.
     """
 
-    gateway: IpAddress
-    netmask: IpAddress = "255.255.255.0"
-    router: IpAddress | None = None
+    gateway: Station
+    netmask: Netmask = "255.255.255.0"
+    router: Station | None = None
     multicast: Group | None = None
 
 
@@ -120,27 +133,12 @@ class NodeTable(Table):
     id: Annotated[int, Field(ge=0, le=65534)]
     variant: str
     board: str
-    serial: str | None = None
+    serial: SerialPort | None = None
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115200
     udp: Endpoint | None = None
     emulated: Literal["serial", "udp"] | None = None
     probe: Annotated[str, Field(min_length=1)] | None = None
     mac: Mac | None = None
-
-    @field_validator("serial")
-    @classmethod
-    def _openable(cls, serial: str | None) -> str | None:
-        if serial is None:
-            return None
-        if not serial or not serial.isprintable():
-            raise ValueError(f"{serial!r} is neither a device nor a URL such as socket://host:port")
-        scheme = serial.partition(":")[0].lower()
-        if scheme in _NETWORK_SCHEMES:
-            try:
-                _endpoint(urlsplit(serial).netloc)
-            except ValueError as error:
-                raise ValueError(f"{serial!r} is not {scheme}://host:port: {error}") from None
-        return serial
 
     @model_validator(mode="after")
     def _one_transport(self) -> NodeTable:
@@ -231,41 +229,12 @@ def load_fleet(path: Path) -> Fleet:
     classes = len(manifest.classes)
     if table.k > classes:
         raise located_error(path, text, ("k",), f"{table.k} exceeds the {classes} classes")
-    _check_nodes(path, text, table, manifest)
+    check_nodes(path, text, table, manifest)
+    check_network(path, text, table)
     key = None
     if table.key_file is not None:
         key = read_key(path.parent / table.key_file)
     return Fleet(path, table, manifest, manifest_path, key)
-
-
-def _check_nodes(path: Path, text: str, table: FleetTable, manifest: Manifest) -> None:
-    ids: dict[int, int] = {}
-    ports: dict[tuple[str, ...], NodeTable] = {}
-    known = [variant.name for variant in manifest.variants]
-    for index, node in enumerate(table.nodes):
-        if node.id in ids:
-            raise located_error(path, text, ("nodes", index, "id"), f"two nodes have id {node.id}")
-        ids[node.id] = index
-        place = node.port_key
-        if place is not None and place in ports:
-            other = ports[place]
-            key = "serial" if node.serial else "udp"
-            alias = f" ({other.port})" if other.port != node.port else ""
-            raise located_error(
-                path,
-                text,
-                ("nodes", index, key),
-                f"node {node.id} and node {other.id} are both on {node.port}{alias}",
-            )
-        if place is not None:
-            ports[place] = node
-        if node.variant not in known:
-            raise located_error(
-                path,
-                text,
-                ("nodes", index, "variant"),
-                f"{node.variant!r} is not in {table.manifest} (it has {', '.join(known)})",
-            )
 
 
 def read_key(path: Path) -> bytes:

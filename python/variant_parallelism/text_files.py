@@ -1,7 +1,10 @@
-"""Reading the text files that users write."""
+"""Reading the text files that users write, and writing files whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from pathlib import Path
 
 from variant_parallelism.errors import VpError
@@ -24,3 +27,26 @@ def read_text(path: Path, what: str = "") -> str:
     if not text.strip():
         raise VpError(f"{name} is empty")
     return text
+
+
+def write_whole(path: Path, content: bytes, mode: int) -> None:
+    """Write a file with this mode, whatever stood there, whole or not at all.
+
+    It is private to its owner until it is complete. VpError if it cannot be written, or if `path`
+    is something else than a file.
+    """
+    if path.exists() and not path.is_file():
+        raise VpError(f"cannot write {path}: it is no file")
+    partial = None
+    try:
+        descriptor, partial = tempfile.mkstemp(".part", ".", path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, mode)
+        os.replace(partial, path)
+    except OSError as error:
+        if partial is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
+        raise VpError(f"cannot write {path}: {error.strerror}") from None

@@ -69,7 +69,8 @@ uint32_t vp_board_watchdog_exception(void)
     return 16u + VP_NRF52840_WDT_INTERRUPT;
 }
 
-/* Runs on over a reset by software, with the same setting, and takes no other until it has bitten. */
+/* First of all, so that it ends the wait for the crystal. It runs on over a reset by software, with the
+ * same setting, and takes no other until it has bitten. */
 static void start_watchdog(void)
 {
     WDT_CONFIG = WDT_RUN_IN_SLEEP;
@@ -96,12 +97,12 @@ static void start_crystal(void)
 
 void vp_board_init(void)
 {
+    start_watchdog();
     open_debug_port();
     ICACHECNF = ICACHECNF_ENABLE;
     start_crystal();
     vp_core_start_clock();
     vp_nrf52840_uart_start();
-    start_watchdog();
 }
 
 const uint8_t *vp_board_provision_block(void)

@@ -7,8 +7,10 @@
 #define WATCHDOG_LOAD VP_REGISTER(0x40058004u)
 #define WATCHDOG_REASON VP_REGISTER(0x40058008u)
 #define WATCHDOG_SCRATCH2 VP_REGISTER(0x40058014u)
+#define WATCHDOG_TICK VP_REGISTER(0x4005802Cu)
 #define CTRL_ENABLE (1u << 30)
 #define CTRL_PAUSE_UNDER_DEBUGGER (7u << 24)
+#define TICK_ENABLE (1u << 9)
 #define REASON_TIMER 1u
 #define WATCHDOG_COUNTS (VP_BOARD_WATCHDOG_MS * 2000u)
 #define OWN_WATCHDOG 0x56505744u
@@ -47,8 +49,11 @@ uint8_t vp_board_hardware_reset_cause(void)
                                                                        : VP_RESET_UNKNOWN;
 }
 
+/* First of all, so that it ends every wait for a clock. Until the crystal gives its time it is slower:
+ * seven times at most. */
 static void start_watchdog(void)
 {
+    WATCHDOG_TICK = TICK_ENABLE | VP_RP2040_XOSC_MHZ;
     PSM_WATCHDOG_SELECT = PSM_ALL_BUT_OSCILLATORS;
     WATCHDOG_SCRATCH2 = OWN_WATCHDOG;
     WATCHDOG_LOAD = WATCHDOG_COUNTS;
@@ -62,10 +67,10 @@ void vp_board_feed_watchdog(void)
 
 void vp_board_init(void)
 {
+    start_watchdog();
     vp_rp2040_start_clocks();
     vp_core_start_clock();
     vp_rp2040_uart_start();
-    start_watchdog();
 }
 
 const uint8_t *vp_board_provision_block(void)
@@ -78,10 +83,6 @@ void vp_board_sleep(void)
     vp_core_sleep(vp_serial_waiting);
 }
 
-#define UNUSED vp_core_unexpected
 VP_BOARD_VECTORS static const vp_vector vectors[] = {
-    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
-    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
-    UNUSED, UNUSED, UNUSED, UNUSED, vp_rp2040_uart_interrupt, UNUSED, UNUSED, UNUSED,
-    UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED,
+    [VP_RP2040_UART0_INTERRUPT] = vp_rp2040_uart_interrupt,
 };

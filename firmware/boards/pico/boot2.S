@@ -11,6 +11,7 @@
     .thumb
 
     .equ PADS_QSPI, 0x40020000
+    .equ PADS_QSPI_CLEAR, 0x40023000
     .equ PAD_CLOCK, 0x04
     .equ PAD_DATA0, 0x08
     .equ PAD_DATA1, 0x0C
@@ -59,13 +60,12 @@ vp_rp2040_boot2:
     ldr r3, =PADS_QSPI
     movs r0, #PAD_CLOCK_8MA_FAST
     str r0, [r3, #PAD_CLOCK]
-    ldr r0, [r3, #PAD_DATA0]
-    movs r1, #PAD_SCHMITT                   /* Costs time on the way in. */
-    bics r0, r1
-    str r0, [r3, #PAD_DATA0]
-    str r0, [r3, #PAD_DATA1]
-    str r0, [r3, #PAD_DATA2]
-    str r0, [r3, #PAD_DATA3]
+    ldr r3, =PADS_QSPI_CLEAR
+    movs r1, #PAD_SCHMITT                   /* Costs time on the way in. The pulls stay as they are. */
+    str r1, [r3, #PAD_DATA0]
+    str r1, [r3, #PAD_DATA1]
+    str r1, [r3, #PAD_DATA2]
+    str r1, [r3, #PAD_DATA3]
 
     ldr r3, =SSI
     movs r0, #0
@@ -161,4 +161,4 @@ read_status:
     .ltorg
     .balign 4
     .org 252
-    .word 0x8BBCB419
+    .word 0x0E2BCAE3

@@ -21,7 +21,7 @@
 #define XOSC_1_TO_15_MHZ 0xAA0u
 #define XOSC_ENABLE (0xFABu << 12)
 #define XOSC_STABLE (1u << 31)
-#define XOSC_HZ 12000000u
+#define XOSC_HZ (VP_RP2040_XOSC_MHZ * 1000000u)
 
 #define PLL_CS VP_REGISTER(0x40028000u)
 #define PLL_PWR 0x40028004u
@@ -42,9 +42,6 @@ _Static_assert(XOSC_HZ / (POST_DIVIDER_1 * POST_DIVIDER_2) * FEEDBACK == VP_BOAR
 /* The oscillator counts this many times 256 cycles before it calls itself stable: 4 ms, as slow
  * crystals need more than the 1 ms of the datasheet's example. */
 #define STARTUP_COUNT ((XOSC_HZ / 250u + 255u) / 256u)
-
-#define WATCHDOG_TICK VP_REGISTER(0x4005802Cu)
-#define TICK_ENABLE (1u << 9)
 
 void vp_rp2040_release(uint32_t peripherals)
 {
@@ -95,5 +92,4 @@ void vp_rp2040_start_clocks(void)
     while (CLK_SYS_SELECTED != 1u << SYS_SOURCE_AUX) {
     }
     CLK_PERI_CTRL = PERI_ENABLE; /* From the core's clock. */
-    WATCHDOG_TICK = TICK_ENABLE | XOSC_HZ / 1000000u;
 }

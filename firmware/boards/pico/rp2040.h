@@ -22,10 +22,14 @@
 
 #define VP_RP2040_UART0_INTERRUPT 20
 
+/* The board's crystal. */
+#define VP_RP2040_XOSC_MHZ 12u
+
 /** Takes peripherals out of reset and waits until they are: bits VP_RP2040_RESET_*. */
 void vp_rp2040_release(uint32_t peripherals);
 
-/** Crystal, PLL and dividers: 125 MHz for the core and the UART, 12 MHz for the watchdog's tick. */
+/** Crystal, PLL and dividers: 125 MHz for the core and the UART, 12 MHz for the watchdog's tick. A
+ *  crystal that does not start is the watchdog's business. */
 void vp_rp2040_start_clocks(void);
 
 void vp_rp2040_uart_start(void);

@@ -57,7 +57,8 @@ uint8_t vp_board_hardware_reset_cause(void);
  *  what the last run left in RAM. */
 uint8_t vp_board_reset_cause(void);
 
-/** What the processor held at the fault that ended the last run; NULL if something else ended it. */
+/** What the processor held when a fault, or a watchdog that warns first, ended the last run; NULL if
+ *  something else ended it. */
 const vp_fault *vp_board_fault(void);
 
 /** A boot counter that is at least `least` and above every one that this function returned before,

@@ -42,6 +42,13 @@ def cobs(data: bytes) -> bytes:
     return bytes(out)
 
 
+def flip(data: bytes, bit: int) -> bytes:
+    """The same bytes with one bit the other way."""
+    out = bytearray(data)
+    out[bit // 8] ^= 1 << bit % 8
+    return bytes(out)
+
+
 def seal(
     kind: int, fleet: int, node: int, counter: int, payload: bytes, key: bytes | None
 ) -> bytes:

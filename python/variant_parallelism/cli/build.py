@@ -24,11 +24,16 @@ def command(
     source: Annotated[Path, typer.Argument(help="A fleet.toml, or a manifest.json.")],
     board: Annotated[
         str | None,
-        typer.Option(help="Build for this board, or for all there are [the fleet's; mps2-an386]."),
+        typer.Option(
+            help="Build for this board, or for all there are.",
+            show_default="the fleet's; mps2-an386",
+        ),
     ] = None,
     variant: Annotated[
         list[str] | None,
-        typer.Option(help="Build this variant; may be given several times [all of SOURCE]."),
+        typer.Option(
+            help="Build this variant; may be given several times.", show_default="all of SOURCE"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the build trees.")] = Path("build/firmware"),
     ram: Annotated[

@@ -24,7 +24,8 @@ _MIN_WIDTH, _MIN_HEIGHT = 78, 22
 
 def command(
     fleet: Annotated[
-        Path | None, typer.Option(help="A fleet file whose nodes are emulated [models/digits].")
+        Path | None,
+        typer.Option(help="A fleet file whose nodes are emulated.", show_default="models/digits"),
     ] = None,
     data: Annotated[
         str, typer.Option(help="`digits`, an image folder, or a .tar/.tar.xz/.zip of one.")

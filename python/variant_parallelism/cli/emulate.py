@@ -28,7 +28,9 @@ def command(
     ] = Path("run.toml"),
     workdir: Annotated[
         Path | None,
-        typer.Option(help="Where keys and boot counters are kept [the user's state folder]."),
+        typer.Option(
+            help="Where keys and boot counters are kept.", show_default="the user's state folder"
+        ),
     ] = None,
 ) -> None:
     """Boot the boards, write a fleet file that `vp gateway` and `vp classify` take, and wait."""
@@ -74,8 +76,8 @@ def _interrupt(signum: int, frame: object) -> None:
 
 def _kept_key(path: Path) -> bytes:
     """The fleet key of a work folder, made at its first use: boot counters go with it."""
-    from variant_parallelism.emulators.fleet_file import write_private
     from variant_parallelism.fleet import KEY_SIZE, read_key
+    from variant_parallelism.text_files import write_whole
 
     if path.exists():
         return read_key(path)
@@ -84,7 +86,7 @@ def _kept_key(path: Path) -> bytes:
     except OSError as error:
         raise VpError(f"cannot write to {path.parent}: {error.strerror}") from None
     key = secrets.token_bytes(KEY_SIZE)
-    write_private(path, key.hex() + "\n")
+    write_whole(path, (key.hex() + "\n").encode(), 0o600)
     return key
 
 

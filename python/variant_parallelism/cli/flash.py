@@ -10,11 +10,20 @@ import typer
 from variant_parallelism.errors import VpError
 
 if TYPE_CHECKING:
+    from variant_parallelism.flash.choose import Wish
     from variant_parallelism.fleet import Fleet
 
 _UNKEYED = (
     "fleet {name} has no key, so anyone on the line can speak for its nodes: "
     '`openssl rand -hex 32 > fleet.key`, chmod 600, and key_file = "fleet.key" in {path}'
+)
+
+_WAY_OF = {"--probe": "pyocd", "--drive": "uf2", "--port": "stm32-uart"}
+_EXCLUSIVE = (
+    tuple(_WAY_OF),
+    ("--image", "--no-build", "--provision-only"),
+    *(("--emulator", other) for other in ("--with", *_WAY_OF, "--uf2-out")),
+    *(("--uf2-out", other) for other in ("--with", *_WAY_OF, "--timeout", "--json")),
 )
 
 
@@ -79,39 +88,74 @@ def command(
     from variant_parallelism.flash.choose import Wish
     from variant_parallelism.fleet import load_fleet
 
+    wish = Wish(way, probe, port, drive)
+    given = {
+        "--board": board is not None,
+        "--with": way is not None,
+        "--probe": probe is not None,
+        "--port": port is not None,
+        "--drive": drive is not None,
+        "--emulator": emulator is not None,
+        "--once": once,
+        "--image": image is not None,
+        "--no-build": no_build,
+        "--provision-only": provision_only,
+        "--uf2-out": uf2_out is not None,
+        "--timeout": timeout is not None,
+    }
     if fleet is None:
-        if node is not None or all_nodes:
+        if node is not None or all_nodes or any(given.values()):
             raise VpError("which fleet? Give the fleet file, as in: vp-flash --node 1 fleet.toml")
         flash_run.show_seen(None, as_json)
         return
+    if node is not None and all_nodes:
+        raise VpError("--node and --all exclude each other")
+    if node is None:
+        _check_many(given, all_nodes, wish)
+    _check_pairs({**given, "--json": as_json}, wish)
     loaded = load_fleet(fleet)
     if node is None and not all_nodes:
         flash_run.show_seen(loaded, as_json)
         return
-    if node is not None and all_nodes:
-        raise VpError("--node and --all exclude each other")
-    if sum(map(bool, (image, no_build, provision_only))) > 1:
-        raise VpError("--image, --no-build and --provision-only exclude each other")
     source = flash_run.Source(out, image, no_build, provision_only)
-    if emulator is not None:
-        if node is None:
-            raise VpError("--emulator boots one node: name it, or boot all with vp emulate")
+    if emulator is not None and node is not None:
         flash_run.emulate(loaded, node, board, emulator, source, timeout, once, state_dir, as_json)
         return
     _warn_unkeyed(loaded)
-    if uf2_out is not None:
-        if node is None:
-            raise VpError("--uf2-out writes one file for one node: name it with --node")
+    if uf2_out is not None and node is not None:
         flash_run.write_uf2(loaded, node, board, source, uf2_out, state_dir)
         return
-    wish = Wish(way, probe, port, drive)
-    if all_nodes and wish != Wish(way):
+    nodes = flash_run.chosen(loaded, node, board)
+    flash_run.flash(loaded, nodes, wish, source, timeout, state_dir, as_json)
+
+
+def _check_many(given: dict[str, bool], all_nodes: bool, wish: Wish) -> None:
+    """VpError for options that mean one node, where none is named."""
+    if given["--emulator"]:
+        raise VpError("--emulator boots one node: name it, or boot all with vp emulate")
+    if given["--uf2-out"]:
+        raise VpError("--uf2-out writes one file for one node: name it with --node")
+    if all_nodes and wish.names_board:
         raise VpError(
             "--probe, --port and --drive name one board: with --all, write probe and serial into "
             "the fleet file"
         )
-    nodes = flash_run.chosen(loaded, node, board)
-    flash_run.flash(loaded, nodes, wish, source, timeout, state_dir, as_json)
+    useless = [name for name, is_given in given.items() if is_given]
+    if not all_nodes and useless:
+        raise VpError(f"{useless[0]} is for a node: name it with --node, or take --all")
+
+
+def _check_pairs(given: dict[str, bool], wish: Wish) -> None:
+    """VpError for options of which one would be ignored."""
+    for names in _EXCLUSIVE:
+        together = [name for name in names if given[name]]
+        if len(together) > 1:
+            raise VpError(f"{' and '.join(together[:2])} exclude each other")
+    if given["--once"] and not given["--emulator"]:
+        raise VpError("--once is for --emulator")
+    for option, way in _WAY_OF.items():
+        if given[option] and wish.way not in (None, way):
+            raise VpError(f"{option} is for --with {way}, not --with {wish.way}")
 
 
 def _warn_unkeyed(fleet: Fleet) -> None:

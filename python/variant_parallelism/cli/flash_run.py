@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rich import box
 from rich.console import Console
@@ -24,7 +24,7 @@ from variant_parallelism.firmware.build import build_tree
 from variant_parallelism.flash import listing
 from variant_parallelism.flash.backend import Job
 from variant_parallelism.flash.choose import Wish, ask_on_terminal, choose, may_ask
-from variant_parallelism.flash.flasher import Flasher, Outcome, Work, check_baud
+from variant_parallelism.flash.flasher import Flasher, Outcome, Work, check_link
 from variant_parallelism.flash.hello import HelloPost
 from variant_parallelism.flash.identity import identity
 from variant_parallelism.flash.image import read_image
@@ -32,12 +32,17 @@ from variant_parallelism.flash.progress import Show, shown
 from variant_parallelism.flash.record import BootRecord
 from variant_parallelism.flash.uf2 import safe_file
 from variant_parallelism.gateway.state import default_state_dir
+from variant_parallelism.text_files import write_whole
 
 if TYPE_CHECKING:
     from variant_parallelism.flash.backend import Segment
     from variant_parallelism.fleet import Fleet, NodeTable
 
 _AT_ONCE = 16
+_CTRL_C = 130
+_GRACE_S = 5.0
+"""How long nodes may take to come to a point where they can be left."""
+_ABANDONED = "interrupted half-way: if it is silent, flash it again"
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,11 @@ def show_seen(fleet: Fleet | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(seen.as_json()))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(listing.table(seen))
     for note in seen.notes:
         console.print(f"note: {note}")
-    nodes = [] if fleet is None else [node.id for node in fleet.nodes]
+    nodes = [] if fleet is None else fleet.nodes
     if fleet is not None:
         console.print()
         console.print(_nodes_table(fleet))
@@ -145,7 +150,7 @@ def flash(
 
     def prepare(node: NodeTable) -> Work:
         board = load_board(node.board)
-        check_baud(node, board)
+        check_link(node, board)
         backend, target = choose(board, node, wish, ask)
         other = taken.setdefault((target.backend, target.id), node.id)
         if other != node.id:
@@ -161,12 +166,13 @@ def flash(
             flasher = Flasher(fleet, post, state_dir=state_dir, timeout_s=timeout_s)
             outcomes = _run(flasher, nodes, prepared, show)
     except KeyboardInterrupt:
-        print("interrupted: a node that was not done stays silent; flash it again", file=sys.stderr)
-        sys.exit(130)
+        _interrupted(abandoned=False)
     if as_json:
         print(json.dumps([outcome.as_json() for outcome in outcomes]))
     elif len(outcomes) > 1:
-        Console(highlight=False).print(_outcome_table(outcomes))
+        Console(highlight=False, markup=False).print(_outcome_table(outcomes))
+    if flasher.stopped:
+        _interrupted(any(outcome.error == _ABANDONED for outcome in outcomes))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if len(outcomes) == 1 and not as_json:
         if failed:
@@ -186,22 +192,50 @@ def _attempt(prepare: partial[Work]) -> Work | VpError:
 def _run(
     flasher: Flasher, nodes: list[NodeTable], prepared: dict[int, Work | VpError], show: Show
 ) -> list[Outcome]:
+    """All outcomes; after Ctrl-C those of nodes that did not end in time say so."""
+
     def one(node: NodeTable) -> Outcome:
         ready = prepared[node.id]
         if isinstance(ready, VpError):
-            outcome = Outcome(node, None, None, None, 0.0, str(ready))
+            outcome = _unflashed(node, str(ready))
         else:
             outcome = flasher.try_flash(
                 ready, show.progress(node), lambda text: show.say(node, text)
             )
-        if len(nodes) > 1:
+        if len(nodes) > 1 and not flasher.stopped:
             show.end(node, outcome.text, outcome.error is None)
         return outcome
 
     if len(nodes) == 1:
         return [one(nodes[0])]
-    with ThreadPoolExecutor(min(len(nodes), _AT_ONCE), thread_name_prefix="vp-flash") as pool:
-        return list(pool.map(one, nodes))
+    pool = ThreadPoolExecutor(min(len(nodes), _AT_ONCE), thread_name_prefix="vp-flash")
+    flashed: dict[int, Future[Outcome]] = {}
+    try:
+        for node in nodes:
+            flashed[node.id] = pool.submit(one, node)
+        wait(flashed.values())
+    except KeyboardInterrupt:
+        flasher.stop()
+        with suppress(KeyboardInterrupt):
+            wait(flashed.values(), timeout=_GRACE_S)
+    finally:
+        pool.shutdown(wait=False)
+    ended = {number: future.result() for number, future in flashed.items() if future.done()}
+    return [ended.get(node.id) or _unflashed(node, _ABANDONED) for node in nodes]
+
+
+def _unflashed(node: NodeTable, why: str) -> Outcome:
+    return Outcome(node, None, None, None, 0.0, why)
+
+
+def _interrupted(abandoned: bool) -> NoReturn:
+    """End with the status of Ctrl-C, whatever a thread still does if a node was `abandoned`."""
+    print("interrupted: a node that was not done stays silent; flash it again", file=sys.stderr)
+    if abandoned:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_CTRL_C)
+    sys.exit(_CTRL_C)
 
 
 def write_uf2(
@@ -215,16 +249,11 @@ def write_uf2(
     """Write the file that makes a board in its UF2 bootloader one node; it holds keys."""
     (node,) = chosen(fleet, wanted, board_name)
     board = load_board(node.board)
-    check_baud(node, board)
+    check_link(node, board)
     image = source.segments(fleet, node)
     boot = BootRecord(fleet, state_dir).next(node.id, 0)
     content = bytes(safe_file(Job(board, image, identity(fleet, node, boot))))
-    try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise VpError(f"cannot write {out}: {error.strerror}") from None
+    write_whole(out, content, 0o600)
     print(f"{out}: {len(content):,} bytes for node {node.id}, variant {node.variant}, boot {boot}")
     print("it holds the node's keys: remove it once it is copied")
 
@@ -256,7 +285,7 @@ def emulate(
             _interruptible(),
             emulated.booted(fleet, node, elf, emulator, workdir, timeout_s) as (outcome, on, at),
         ):
-            print(json.dumps(outcome.as_json()) if as_json else outcome.text, flush=True)
+            print(json.dumps([outcome.as_json()]) if as_json else outcome.text, flush=True)
             if once:
                 return
             print(f"It is {emulator}'s, at {at.port}; Ctrl-C switches it off.", file=sys.stderr)

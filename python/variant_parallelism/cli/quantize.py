@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def command(
     run: Annotated[Path, typer.Argument(help="A folder that `vp train` wrote.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to [models/<run>].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to.", show_default="models/<run>")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that measure int8 accuracy.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:

@@ -25,7 +25,9 @@ def command(
         str | None,
         typer.Option(help="Image folder, .tar/.tar.xz/.zip of one, or `digits`."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run [runs/<family>].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run.", show_default="runs/<family>")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Variants trained at the same time.")] = 1,
     variants: Annotated[
         str | None, typer.Option(help="Only these variants, separated by commas.")

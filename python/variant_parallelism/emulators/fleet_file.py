@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
+from variant_parallelism.text_files import write_whole
 
 MARK = "# Written by vp emulate, for as long as its boards run."
 """The first line of every fleet file that temporary_fleet writes."""
@@ -59,7 +60,7 @@ def temporary_fleet(fleet: Fleet, path: Path) -> Iterator[None]:
     written: dict[Path, tuple[int, int] | None] = {}
     try:
         for file, (text, mode) in contents.items():
-            _write(file, text, mode)
+            write_whole(file, text.encode(), mode)
             written[file] = _version(file)
         yield
     finally:
@@ -101,11 +102,6 @@ def _version(path: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    _write(path, text, 0o600)
-
-
 def fleet_toml(table: BaseModel) -> str:
     """A table as TOML: plain keys first, then tables, then arrays of tables; None is left out."""
     return "\n".join(_table_lines(table.model_dump(exclude_none=True), ())) + "\n"
@@ -134,15 +130,3 @@ def _value(value: object) -> str:
         return repr(value)
     # JSON strings are TOML basic strings, but for DEL, which TOML wants escaped.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    partial = path.with_name(path.name + ".part")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        os.fchmod(descriptor, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(partial, path)
-    except OSError as error:
-        raise VpError(f"cannot write {path}: {error.strerror}") from None

@@ -135,7 +135,7 @@ def launch_fleet(
 
 
 def _gateway(
-    fleet: Fleet, pool: PortPool, local_only: bool, keep_ports: bool, network: Network | None
+    fleet: Fleet, pool: PortPool, local_only: bool, keep_ports: bool, network: Network | None = None
 ) -> tuple[GatewayTable, int]:
     """Where the gateway listens, and its UDP port."""
     host, port = parse_endpoint(fleet.table.gateway.listen)

@@ -22,15 +22,18 @@ def _death_signal() -> tuple[str, ...]:
 
 
 def spawn(
-    command: Sequence[str], *, log: Path, pass_fds: Sequence[int] = ()
+    command: Sequence[str], *, log: Path, pass_fds: Sequence[int] = (), silent_input: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Start `command` with its output in `log` and no terminal; it is killed when Python ends."""
+    """Start `command` with its output in `log` and no terminal; it is killed when Python ends.
+
+    With `silent_input`, its standard input does not end, but nothing comes.
+    """
 
     def start() -> subprocess.Popen[bytes]:
         with open(log, "wb") as output:
             return subprocess.Popen(
                 [*_death_signal(), *command],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if silent_input else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=pass_fds,

@@ -27,9 +27,13 @@ from variant_parallelism.firmware import BoardInfo
 from variant_parallelism.flash.image import load_segments
 
 PLATFORM = "board.repl"
-_CABLE_CLASS = Path(__file__).with_name("renode_ethernet.cs")
+_CLOCK = Path(__file__).with_name("renode_clock.repl")
+# Stack, entry, and a branch to itself.
+_CLOCK_PROGRAM = {0: 0x1000, 4: 0x9, 8: 0xE7FEE7FE}
+_LINE_SOURCE = Path(__file__).with_name("renode_line.cs")
+_CABLE_SOURCE = Path(__file__).with_name("renode_ethernet.cs")
 # Bytes of a host reach a board, and the boards wait for each other, once per quantum.
-QUANTUM_S = "0.001"
+QUANTUM_S = "0.002"
 # Renode's log: errors and above.
 _LOG_LEVEL = 3
 _PORT_ERRORS = ("Address already in use", "AddressAlreadyInUse", "Only one usage of each socket")
@@ -50,6 +54,10 @@ class RenodeEmulator:
 
     def supports(self, board: BoardInfo, transport: Transport) -> bool:
         return (board.renode_uart if transport == "serial" else board.renode_ethernet) is not None
+
+    def close(self) -> None:
+        """End the Renode that waits for the next fleet."""
+        self._pool.close()
 
     def create(self, config: BoardConfig) -> Board:
         attachment = config.attachment
@@ -85,12 +93,15 @@ class Emulation:
         monitor = self._monitor
         return name in self._on and monitor is not None and monitor.running
 
-    def define_cable(self, name: str) -> None:
-        """Have Renode know `CreateDatagramCable`."""
+    def log(self) -> str:
+        return "" if self._monitor is None else self._monitor.log()
+
+    def include(self, source: Path, name: str) -> None:
+        """Compile a C# file into Renode, for a line of machine `name`."""
         monitor = self._monitor
         if monitor is not None:
             try:
-                monitor.include(_CABLE_CLASS)
+                monitor.include(source)
             except RenodeError as error:
                 raise VpError(f"{name}: Renode: {error}") from None
 
@@ -116,6 +127,7 @@ class Emulation:
                 self._on.add(name)
                 self.command(f"logLevel {_LOG_LEVEL}", name)
                 self.command(f'emulation SetGlobalQuantum "{QUANTUM_S}"', name)
+                self._make_clock(name)
             self._on.add(name)
             if name in self._machines:
                 return False
@@ -123,6 +135,13 @@ class Emulation:
             self._machines.add(name)
             self.command(f"machine LoadPlatformDescription {quoted_path(platform)}", name)
             return True
+
+    def _make_clock(self, name: str) -> None:
+        self.command('mach create "clock"', name)
+        self.command(f"machine LoadPlatformDescription {quoted_path(_CLOCK)}", name)
+        for address, word in _CLOCK_PROGRAM.items():
+            self.command(f"sysbus WriteDoubleWord {address:#x} {word:#x}", name)
+        self.command("sysbus.cpu VectorTableOffset 0x0", name)
 
     def switch_off(self, name: str) -> None:
         """Count the board as off; the last one takes Renode with it."""
@@ -198,26 +217,26 @@ class RenodeBoard:
         if self.running:
             # A Renode that does not answer any more goes with the last board.
             with contextlib.suppress(VpError):
-                self._execute("sysbus.cpu IsHalted true")
+                self.monitor("sysbus.cpu IsHalted true")
                 self._unplug()
         self._line = None
         self._emulation.switch_off(self.name)
 
     def pause(self) -> None:
         # Not `machine Pause`: virtual time would stop for the other machines, too.
-        self._execute("sysbus.cpu IsHalted true")
+        self.monitor("sysbus.cpu IsHalted true")
 
     def resume(self) -> None:
-        self._execute("sysbus.cpu IsHalted false")
+        self.monitor("sysbus.cpu IsHalted false")
 
     def reset(self) -> None:
-        self._execute("machine Reset")
+        self.monitor("machine Reset")
 
     def write_memory(self, address: int, data: bytes) -> None:
         path = self._config.workdir / f"{self.name}.write.bin"
         path.write_bytes(data)
         try:
-            self._execute(f"sysbus LoadBinary {quoted_path(path)} {address:#x}")
+            self.monitor(f"sysbus LoadBinary {quoted_path(path)} {address:#x}")
         finally:
             path.unlink()
 
@@ -236,16 +255,16 @@ class RenodeBoard:
         )
         if is_new:
             # Renode runs the macro of this name at each reset, whoever asks for that.
-            self._execute(f'macro reset "{load}"')
-            self._execute("runMacro $reset")
+            self.monitor(f'macro reset "{load}"')
+            self.monitor("runMacro $reset")
             # Starts the emulation with the first machine, later ones in it.
-            self._execute("start")
+            self.monitor("start")
             return
         # Without power, RAM forgets.
         ram = f"<{config.board.ram_origin:#x} {config.board.ram_size:#x}>"
-        self._execute(f"sysbus ZeroRange {ram}")
-        self._execute("machine Reset")
-        self._execute("sysbus.cpu IsHalted false")
+        self.monitor(f"sysbus ZeroRange {ram}")
+        self.monitor("machine Reset")
+        self.monitor("sysbus.cpu IsHalted false")
 
     def _image_parts(self) -> list[tuple[Path, int]]:
         """Files with what the image has for the flash, and where each belongs."""
@@ -260,21 +279,21 @@ class RenodeBoard:
         config = self._config
         line = self._emulation.new_name(self.name)
         if config.attachment is None:
-            # Without telnet's escapes: every byte passes as it is.
-            create = f'CreateServerSocketTerminal {config.port} "{line}" false'
+            self._emulation.include(_LINE_SOURCE, self.name)
+            create = f'CreateSocketLine "{line}" {config.port}'
         else:
-            self._emulation.define_cable(self.name)
+            self._emulation.include(_CABLE_SOURCE, self.name)
             port = config.attachment.port
             assert isinstance(port, DatagramPort)
             create = f'CreateDatagramCable "{line}" {port.board[1]} {port.switch[1]}'
-        self._execute(f"emulation {create}")
+        self.monitor(f"emulation {create}")
         self._line = line
-        self._execute(f"connector Connect {self._peripheral} {line}")
+        self.monitor(f"connector Connect {self._peripheral} {line}")
 
     def _unplug(self) -> None:
         if self._line is not None:
-            self._execute(f"connector Disconnect {self._peripheral} {self._line}")
-            self._execute(f"{self._line} Dispose")
+            self.monitor(f"connector Disconnect {self._peripheral} {self._line}")
+            self.monitor(f"{self._line} Dispose")
 
     @property
     def _peripheral(self) -> str | None:
@@ -282,8 +301,13 @@ class RenodeBoard:
         is_serial = self._config.transport == "serial"
         return board.renode_uart if is_serial else board.renode_ethernet
 
-    def _execute(self, line: str) -> str:
+    def monitor(self, line: str) -> str:
+        """A command of Renode's monitor with this machine selected; VpError if it is refused."""
         return self._emulation.command(line, self.name)
+
+    def log(self) -> str:
+        """What Renode has logged, for all boards."""
+        return self._emulation.log()
 
     def _write_block(self, block: bytes) -> None:
         partial = self._block.with_name(self._block.name + ".part")

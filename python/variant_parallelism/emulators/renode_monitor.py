@@ -28,7 +28,8 @@ from variant_parallelism.errors import VpError
 
 PROGRAM = "renode"
 PATH_VARIABLE = "RENODE_PATH"
-OLDEST, NEWEST = (1, 15), (1, 16)
+# Up to 1.15.3, SSUB8 sets wrong GE flags: networks with the dsp kernels answer wrongly.
+SUPPORTED = (1, 16)
 INSTALL = (
     "unpack renode-1.16.1.linux-portable-dotnet.tar.gz of "
     f"https://github.com/renode/renode/releases and set {PATH_VARIABLE} to its folder"
@@ -83,10 +84,10 @@ def check_version(program: str) -> tuple[int, int]:
         said = last_line_of(answer.stdout + answer.stderr) or f"status {answer.returncode}"
         raise VpError(f"{program} is not Renode, or does not start: {said}")
     version = int(found[1]), int(found[2])
-    if not OLDEST <= version <= NEWEST:
+    if version != SUPPORTED:
         raise VpError(
-            f"{program} is Renode {version[0]}.{version[1]}, but {OLDEST[0]}.{OLDEST[1]} to "
-            f"{NEWEST[0]}.{NEWEST[1]} is needed: {INSTALL}"
+            f"{program} is Renode {version[0]}.{version[1]}, but {SUPPORTED[0]}.{SUPPORTED[1]} is "
+            f"needed: {INSTALL}"
         )
     return version
 
@@ -151,6 +152,10 @@ class RenodeMonitor:
             raise RenodeError(_one_line(_WRAPPING.sub("", str(answer.get("error", "")), count=1)))
         return str(answer.get("return", "")).strip()
 
+    def log(self) -> str:
+        """What Renode has printed since it started."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
     def why_it_ended(self) -> str:
         """One line if the process has ended by itself, or else ''."""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -165,14 +170,14 @@ class RenodeMonitor:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._log.unlink(missing_ok=True)
 
     def _start(self, port: int) -> tuple[subprocess.Popen[bytes], xmlrpc.client.ServerProxy]:
-        # --disable-xwt is the name of --disable-gui that every version knows.
-        process = spawn(
-            [self.program, "--disable-xwt", "--plain", "--robot-server-port", str(port)],
-            log=self._log,
-        )
+        # Without --console, Renode polls a monitor that nobody sees with half a processor.
+        options = ["--disable-gui", "--console", "--plain", "--robot-server-port", str(port)]
+        process = spawn([self.program, *options], log=self._log, silent_input=True)
         server = xmlrpc.client.ServerProxy(
             f"http://{LOOPBACK}:{port}/", transport=_Transport(), allow_none=True
         )
@@ -187,8 +192,7 @@ class RenodeMonitor:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 status = process.wait()
-                text = self._log.read_text(encoding="utf-8", errors="replace")
-                kind = PortTakenError if _PORT_ERROR in text else VpError
+                kind = PortTakenError if _PORT_ERROR in self.log() else VpError
                 raise kind(
                     f"{self.program} ended at its start (status {status}): {last_line(self._log)}"
                 )

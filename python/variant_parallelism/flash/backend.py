@@ -65,6 +65,10 @@ class VerifyError(FlashError):
     """What was read back is not what was written. The node stays silent."""
 
 
+class StoppedError(FlashError):
+    """The user ended the run. A node half-way through stays silent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One board, or what leads to one, as a backend sees it without touching it.

@@ -13,12 +13,14 @@ Read = Callable[[int], int]
 # DBGMCU_IDCODE: RM0090, RM0390, RM0385 and RM0410, "MCU device ID code".
 _STM32_IDCODE = 0xE0042000
 _STM32_DEVICE_MASK = 0xFFF
+# Revision A of the F405/407 says what an F2 says (ES0182, "MCU device ID is incorrect"); its core
+# tells them apart: CPUID, Armv7-M Architecture Reference Manual, B3.2.3.
+_F407, _F407_REVISION_A = 0x413, 0x411
+_CPUID = 0xE000ED00
+_CPUID_PART = 0xFFF0
+_CORTEX_M4 = 0xC240
 # FICR INFO.PART: nRF52840 product specification.
 _NRF_PART = 0x10000100
-# SYSINFO CHIP_ID: RP2040 datasheet; bits 31..28 are the revision.
-_RP2040_CHIP_ID = 0x40000000
-_RP2040_MASK = 0x0FFFFFFF
-_RP2040 = 0x00002927
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,16 @@ class ChipId:
     def found(self, read: Read) -> str | None:
         """None if the chip is the right one, else what to call it."""
         value = read(self.address) & self.mask
+        if (self.value, value) == (_F407, _F407_REVISION_A):
+            value = _F407 if read(_CPUID) & _CPUID_PART == _CORTEX_M4 else value
         return None if value == self.value else self.name_of(value)
 
 
 def chip_id(pyocd_target: str) -> ChipId | None:
-    """How to recognise the chip that pyOCD calls so; None if there is no way known here."""
+    """How to recognise the chip that pyOCD calls so; None if there is no way known here.
+
+    An RP2040 needs none: it answers on SWD only to who selects it by its id.
+    """
     stm32 = chip_of_target(pyocd_target)
     if stm32 is not None:
         return ChipId(
@@ -51,8 +58,6 @@ def chip_id(pyocd_target: str) -> ChipId | None:
     if pyocd_target.startswith("nrf52"):
         part = int(pyocd_target[3:8], 16)
         return ChipId(_NRF_PART, 0xFFFFFFFF, part, f"nRF{part:05X}", _nrf_name)
-    if pyocd_target.startswith("rp2040"):
-        return ChipId(_RP2040_CHIP_ID, _RP2040_MASK, _RP2040, "RP2040", lambda _: "another chip")
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import BoardInfo
@@ -18,6 +19,7 @@ from variant_parallelism.flash.backend import (
 )
 from variant_parallelism.flash.ports import same_serial_number, usb_device_of
 from variant_parallelism.flash.registry import backend as make_backend
+from variant_parallelism.flash.uf2_drive import drive_at
 from variant_parallelism.flash.usb_access import PERMISSION_HINT, closed_probes
 from variant_parallelism.fleet import NodeTable
 
@@ -41,6 +43,11 @@ class Wish:
     probe: str | None = None
     port: str | None = None
     drive: str | None = None
+
+    @property
+    def names_board(self) -> bool:
+        """Whether the options say which board it is, not only how it is programmed."""
+        return (self.probe, self.port, self.drive) != (None, None, None)
 
     @property
     def named_way(self) -> str | None:
@@ -108,6 +115,11 @@ def _target(
 ) -> Target:
     if backend.name == "stm32-uart":
         return _line(backend, node, wish)
+    if backend.name == "uf2" and wish.drive is not None:
+        # Any folder that is such a drive, mounted as it may be.
+        drive = drive_at(Path(wish.drive))
+        if drive is not None:
+            return drive
     found = [target for target in backend.find() if target.board in (None, board.name)]
     what = _WHAT[backend.name]
     if not found:
@@ -136,7 +148,7 @@ def _target(
 
 def _line(backend: Backend, node: NodeTable, wish: Wish) -> Target:
     """The serial line to a bootloader: named, or the node's own; nothing else is tried."""
-    port = wish.port or node.serial
+    port = node.serial if wish.port is None else wish.port
     if port is None:
         raise NoTargetError(
             f"node {node.id} has no serial port in the fleet file: name the bootloader's "

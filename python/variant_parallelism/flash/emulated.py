@@ -45,7 +45,13 @@ def booted(
             with HelloPost(running.fleet) as post:
                 listener = post.listen(reached)
                 try:
-                    heard = await_hello(listener, 0, timeout_s)
+                    heard = await_hello(
+                        listener,
+                        0,
+                        timeout_s,
+                        done=f"node {node.id} runs in {emulator}",
+                        advice="wait longer with --timeout",
+                    )
                 finally:
                     listener.close()
         seconds = time.monotonic() - start

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -54,16 +55,29 @@ class Listener(Protocol):
         """What came instead of a HELLO, if anything did."""
 
 
-def await_hello(listener: Listener, boot: int, timeout_s: float) -> Heard:
-    """The first HELLO of boot counter `boot` or later; FlashError says what came instead."""
+def await_hello(
+    listener: Listener,
+    boot: int,
+    timeout_s: float,
+    *,
+    done: str = "the board is programmed and verified",
+    advice: str = "check its wiring",
+    go_on: Callable[[], None] = lambda: None,
+) -> Heard:
+    """The first HELLO of boot counter `boot` or later; FlashError says what came instead.
+
+    It begins with what is `done`, and ends with `advice` if nothing else is known. `go_on` is
+    called all the while, and ends the wait by an exception.
+    """
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
+        go_on()
         heard = listener.poll()
         if heard is not None and heard.boot >= boot:
             return heard
     raise FlashError(
-        f"the board is programmed and verified, but no HELLO came on {listener.place} in "
-        f"{timeout_s:g} s{listener.remark or ': check its wiring'}"
+        f"{done}, but no HELLO came on {listener.place} in {timeout_s:g} s"
+        f"{listener.remark or ': ' + advice}"
     )
 
 

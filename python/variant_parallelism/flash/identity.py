@@ -52,10 +52,7 @@ def _with_addresses(provision: Provision, fleet: Fleet, node: NodeTable, udp: st
             f"node {node.id}: udp = {udp!r} must begin with an IPv4 address for vp-flash, "
             "which writes it into the node"
         ) from None
-    try:
-        subnet = IPv4Interface(f"{address}/{network.netmask}").network
-    except ValueError:
-        raise VpError(f"{fleet.path}: [network] netmask {network.netmask} is none") from None
+    subnet = IPv4Interface(f"{address}/{network.netmask}").network
     gateway = IPv4Address(network.gateway)
     if gateway not in subnet and network.router is None:
         raise VpError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,17 +28,23 @@ def read_image(path: Path, board: BoardInfo, variant: VariantInfo) -> tuple[Segm
 
 
 def load_segments(path: Path) -> tuple[Segment, ...]:
-    """What an ELF file has to load, by rising address and unchecked; VpError if it has nothing."""
+    """What an ELF file has to load, by rising address, whatever board it is for.
+
+    VpError if it has nothing, or less than its headers say.
+    """
     try:
         with path.open("rb") as file:
             elf = ELFFile(file)
             if elf["e_machine"] != "EM_ARM" or elf.elfclass != 32:
                 raise FlashError(f"{path} is not for a 32-bit Arm core")
-            segments = [
-                Segment(int(part["p_paddr"]), part.data())
-                for part in elf.iter_segments()
-                if part["p_type"] == "PT_LOAD" and part["p_filesz"]
-            ]
+            size = os.fstat(file.fileno()).st_size
+            segments = []
+            for part in elf.iter_segments():
+                if part["p_type"] != "PT_LOAD" or not part["p_filesz"]:
+                    continue
+                if part["p_offset"] + part["p_filesz"] > size:
+                    raise FlashError(f"{path} is cut short at {size:,} bytes: build it again")
+                segments.append(Segment(int(part["p_paddr"]), part.data()))
     except OSError as error:
         raise VpError(f"cannot read image {path}: {error.strerror}") from None
     except ELFError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from variant_parallelism.flash.backend import Target
 from variant_parallelism.flash.ports import SerialPort, serial_ports
 from variant_parallelism.flash.registry import backend
 from variant_parallelism.flash.usb_access import PERMISSION_HINT, closed_probes
+from variant_parallelism.fleet import NodeTable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -120,20 +122,21 @@ def hint(seen: Seen) -> str | None:
     )
 
 
-def next_steps(seen: Seen, fleet: str | None, nodes: list[int]) -> list[str]:
+def next_steps(seen: Seen, fleet: str | None, nodes: Sequence[NodeTable]) -> list[str]:
     """What to type now."""
     file = fleet or "fleet.toml"
-    node = nodes[0] if nodes else "N"
-    steps = []
-    if len(seen.probes) == 1 or (seen.drives and not seen.probes):
-        steps.append(f"vp-flash --node {node} {file}")
-    elif seen.probes:
-        steps += [
-            f"vp-flash --node {node} --probe {seen.prefix(probe)} {file}" for probe in seen.probes
-        ]
-    if len(nodes) > 1 and len(seen.probes) + len(seen.drives) > 1:
-        steps.append(f"vp-flash --all {file}")
-    if not steps:
+    boards = len(seen.probes) + len(seen.drives)
+    real = [node for node in nodes if node.emulated is None]
+    first = (real or nodes)[0].id if nodes else "N"
+    if not boards:
         ready = [name for name, why in seen.emulators.items() if why is None]
-        steps += [f"vp-flash --emulator {name} --node {node} {file}" for name in ready[:1]]
+        return [f"vp-flash --emulator {name} --node {first} {file}" for name in ready[:1]]
+    if boards == 1 or (real and real[0].probe is not None):
+        steps = [f"vp-flash --node {first} {file}"]
+    else:
+        steps = [
+            f"vp-flash --node {first} --probe {seen.prefix(probe)} {file}" for probe in seen.probes
+        ]
+    if len(real) > 1 and boards > 1:
+        steps.append(f"vp-flash --all {file}")
     return steps

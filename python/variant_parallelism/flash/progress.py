@@ -68,16 +68,18 @@ class _Lines:
         self._lock = threading.Lock()
 
     def progress(self, node: NodeTable) -> Progress:
-        began: dict[Stage, float] = {}
+        now: Stage | None = None
+        began = last = time.monotonic()
         told: set[Stage] = set()
 
         def report(stage: Stage, done: int, total: int) -> None:
-            began.setdefault(stage, time.monotonic())
-            if done < total or stage in told or stage not in _DONE:
-                return
-            told.add(stage)
-            seconds = time.monotonic() - began[stage]
-            self.say(node, f"{_DONE[stage]} {total:,} bytes in {seconds:.1f} s")
+            nonlocal now, began, last
+            if stage != now:
+                now, began = stage, last
+            last = time.monotonic()
+            if done >= total and stage in _DONE and stage not in told:
+                told.add(stage)
+                self.say(node, f"{_DONE[stage]} {total:,} bytes in {last - began:.1f} s")
 
         return report
 
@@ -94,7 +96,7 @@ class _Lines:
 def _bars(nodes: Sequence[NodeTable]) -> Iterator[Show]:
     columns = (
         TextColumn("node {task.fields[node]}"),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -123,4 +125,4 @@ class _Bars:
 
     def end(self, node: NodeTable, text: str, good: bool) -> None:
         self._bars.remove_task(self._tasks[node.id])
-        self._bars.console.print(text, style=None if good else "red", highlight=False)
+        self._bars.console.print(text, style=None if good else "red", highlight=False, markup=False)

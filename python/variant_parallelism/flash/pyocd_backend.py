@@ -16,6 +16,7 @@ from variant_parallelism.flash.backend import (
     BusyError,
     DisconnectedError,
     FlashError,
+    Job,
     NoTargetError,
     PagedConnection,
     Progress,
@@ -33,9 +34,16 @@ _OPTIONS: dict[str, Any] = {
     "chip_erase": "sector",
     "smart_flash": True,
     "keep_unwritten": False,
-    # Left halted by an error half-way: the old firmware must not run on what is there then.
-    "resume_on_disconnect": False,
+    # It would erase a read-protected chip without a question, also one that is somebody else's.
+    "auto_unlock": False,
 }
+# Address and word. The RP2040's watchdog outlives a reset of the core and counts while pyOCD's
+# algorithms run: CTRL, bit ENABLE, by the alias that clears. pyOCD's algorithm feeds the nRF52's.
+_WATCHDOG_STOPS = {"rp2040": (0x4005B000, 1 << 30)}
+# UICR.APPROTECT, HwDisabled: nRF52840 product specification, chapter "Debug and trace".
+_NRF52_UICR_APPROTECT = 0x10001208
+_NRF52_PORT_OPEN = 0x5A
+_BLANK = 0xFFFFFFFF
 
 
 class PyocdBackend:
@@ -68,13 +76,10 @@ class PyocdBackend:
             raise NoTargetError(f"probe {target.id} is not connected any more")
         if board.pyocd_target is None:
             raise FlashError(f"board {board.name} is not programmed with a debug probe")
-        session = _session(probe, board)
+        session = _opened(probe, board)
         try:
-            with _translated(target.id, "connecting"):
-                session.open()
             connection = PyocdConnection(session, target.id)
             connection.check_chip(board)
-            connection.halt()
             yield connection
         finally:
             with suppress(Exception):  # What went wrong before is told; this may be its echo.
@@ -82,7 +87,11 @@ class PyocdBackend:
 
 
 class PyocdConnection(PagedConnection):
-    """A pyOCD session whose core is halted."""
+    """An open pyOCD session.
+
+    When it is closed the core runs, without the debugger's traps. Only after a write that did not
+    end does it stay halted: it must not run on what is there then.
+    """
 
     def __init__(self, session: Any, probe: str) -> None:
         self._session = session
@@ -105,10 +114,32 @@ class PyocdConnection(PagedConnection):
                 f"but board {board.name} has {expected.name}: nothing was written"
             )
 
-    def halt(self) -> None:
-        """Reset and halt: the old firmware's watchdog would bite during an erase."""
+    def write(self, job: Job, progress: Progress) -> None:
+        self._session.options.set("resume_on_disconnect", False)
         with _translated(self._probe, "halting the core"):
+            # By a reset: the old firmware's watchdog would bite during an erase.
             self._session.target.reset_and_halt()
+        self.stop_watchdog(job.board)
+        self.keep_debug_port_open()
+        super().write(job, progress)
+
+    def stop_watchdog(self, board: BoardInfo) -> None:
+        """Where the reset leaves the old firmware's running."""
+        stop = _WATCHDOG_STOPS.get(str(board.pyocd_target))
+        if stop is not None:
+            with _translated(self._probe, "stopping the watchdog"):
+                self._session.target.write32(*stop)
+
+    def keep_debug_port_open(self) -> None:
+        """nRF52 chips of the later revisions lock it at power-on unless UICR says otherwise.
+
+        Only where UICR is blank; on earlier revisions that word would lock it.
+        """
+        target = self._session.target
+        if getattr(target, "hardened_approtect", False):
+            with _translated(self._probe, "keeping the debug port open"):
+                if target.read32(_NRF52_UICR_APPROTECT) == _BLANK:
+                    target.write_uicr(_NRF52_UICR_APPROTECT, _NRF52_PORT_OPEN)
 
     def read(self, address: int, size: int) -> bytes:
         with _translated(self._probe, f"reading at {address:#010x}"):
@@ -122,8 +153,9 @@ class PyocdConnection(PagedConnection):
 
     def program(self, segments: Sequence[Segment], progress: Progress) -> None:
         total = sum(len(segment.data) for segment in segments)
-        # pyOCD reports 0 to 1 twice: for erasing what is not blank, then for programming.
-        report = _Twice(progress, total)
+        report = _Report(progress, total)
+        event = _module("core.target").Target.Event.PRE_FLASH_PROGRAM
+        self._session.subscribe(report.programming, event)
         with _translated(self._probe, "programming"):
             loader = _module("flash.loader").MemoryLoader(self._session, progress=report)
             for segment in segments:
@@ -133,6 +165,7 @@ class PyocdConnection(PagedConnection):
     def reset(self) -> None:
         with _translated(self._probe, "starting the firmware"):
             self._session.target.reset()
+        self._session.options.set("resume_on_disconnect", True)
 
     def _sector(self, address: int) -> int:
         region = self._session.target.memory_map.get_region_for_address(address)
@@ -142,25 +175,61 @@ class PyocdConnection(PagedConnection):
         return int(info.base_addr)
 
 
-class _Twice:
-    """Turns pyOCD's fractions into stages."""
+class _Report:
+    """Turns pyOCD's fractions into stages: it goes from 0 to 1 for erasing, then again."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
         self._total = total
-        self._passes = 0
+        self._stage: Stage = "erase"
+
+    def programming(self, notification: object) -> None:
+        """pyOCD says so for each region. Versions that do not erase first say it at once."""
+        self._stage = "program"
 
     def __call__(self, fraction: float) -> None:
-        if fraction == 0.0:
-            self._passes += 1
-        stage: Stage = "erase" if self._passes <= 1 else "program"
-        self._progress(stage, round(min(fraction, 1.0) * self._total), self._total)
+        self._progress(self._stage, round(min(fraction, 1.0) * self._total), self._total)
 
 
-def _session(probe: Any, board: BoardInfo) -> Any:
+def _opened(probe: Any, board: BoardInfo) -> Any:
+    """A session with the chip; under reset if what runs on it keeps the debugger out."""
+    try:
+        return _connected(_session(probe, board))
+    except FlashError as first:
+        try:
+            return _connected(_session(probe, board, connect_mode="under-reset"))
+        except FlashError:
+            raise _maybe_locked(first, probe, board) from None
+
+
+def _maybe_locked(error: FlashError, probe: Any, board: BoardInfo) -> FlashError:
+    target = str(board.pyocd_target)
+    if not target.startswith("nrf52"):
+        return error
+    unlock = f"pyocd erase --mass -t {target} -u {probe.unique_id}"
+    return type(error)(f"{error} If it is read-protected, `{unlock}` erases and unlocks it.")
+
+
+def _connected(session: Any) -> Any:
+    try:
+        with _translated(session.probe.unique_id, "connecting"):
+            session.open()
+    except BaseException:
+        with suppress(Exception):
+            session.close()
+        raise
+    return session
+
+
+def _session(probe: Any, board: BoardInfo, **more: str) -> Any:
     """A session that is not open yet; pyOCD must know the chip."""
     exceptions = _module("core.exceptions")
-    options = {**_OPTIONS, "target_override": board.pyocd_target, "project_dir": os.getcwd()}
+    options = {
+        **_OPTIONS,
+        "target_override": board.pyocd_target,
+        "project_dir": os.getcwd(),
+        **more,
+    }
     try:
         with _quiet():
             return _module("core.session").Session(probe, options=options)
@@ -224,7 +293,9 @@ def _line(error: Exception) -> str:
 
 
 def _described(probe: Any) -> str:
-    info = probe.associated_board_info
+    info = None
+    with suppress(Exception):  # A probe that another program holds does not tell its board.
+        info = probe.associated_board_info
     return str(probe.description if info is None else f"{info.name} ({probe.description})")
 
 

@@ -19,7 +19,7 @@ _LIMIT = 1 << 24
 
 
 class BootRecord:
-    """The counters of one fleet, in `flash/<fleet>.json` of the state folder."""
+    """The counters of one fleet, in `flash/<fleet>.json` of the state folder, under its key."""
 
     def __init__(self, fleet: Fleet, state_dir: Path | None = None) -> None:
         folder = state_dir or default_state_dir()
@@ -34,15 +34,15 @@ class BootRecord:
         VpError if the record cannot be written, or no counter is left.
         """
         with self._locked():
-            boots = self._read()
+            kept = self._read()
+            boots = kept.setdefault(self._key_id(), {})
             boot = max(used, self._seen.get(node, 0), boots.get(node, 0)) + 1
             if boot >= _LIMIT:
                 raise VpError(
-                    f"node {node} has used up its boot counters: give the fleet a new key and "
-                    f"remove {self._path}"
+                    f"node {node} has used up its boot counters: give the fleet a new key"
                 )
             boots[node] = boot
-            self._write(boots)
+            self._write(kept)
             return boot
 
     @contextmanager
@@ -56,12 +56,16 @@ class BootRecord:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _read(self) -> dict[int, int]:
+    def _read(self) -> dict[str, dict[int, int]]:
+        """By key: another fleet of this name may take turns, and an old key may come back."""
         try:
             kept = json.loads(self._path.read_text(encoding="utf-8"))
-            if kept["key"] != self._key_id():
-                return {}
-            return {int(node): int(boot) for node, boot in kept["boots"].items()}
+            # Earlier files hold the counters of one key.
+            keys = {kept["key"]: kept["boots"]} if "boots" in kept else kept["keys"]
+            return {
+                str(key): {int(node): int(boot) for node, boot in boots.items()}
+                for key, boots in keys.items()
+            }
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -71,12 +75,11 @@ class BootRecord:
                 f"{self._path} is damaged: remove it, and give the fleet a new key if it has one"
             ) from None
 
-    def _write(self, boots: dict[int, int]) -> None:
-        kept = {"key": self._key_id(), "boots": {str(node): boot for node, boot in boots.items()}}
+    def _write(self, kept: dict[str, dict[int, int]]) -> None:
         partial = self._path.with_suffix(".part")
         try:
             with partial.open("w", encoding="utf-8") as file:
-                json.dump(kept, file)
+                json.dump({"keys": kept}, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, self._path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import termios
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from variant_parallelism.flash.backend import (
 from variant_parallelism.flash.ports import serial_ports
 from variant_parallelism.flash.stm32_bootloader import MAX_BLOCK, Bootloader
 from variant_parallelism.flash.stm32_chips import Stm32Chip, chip_name, chip_of_target
+from variant_parallelism.fleet import check_serial
 
 BAUD = 115200
 _BLANK = b"\xff"
@@ -115,9 +117,15 @@ def _blocks(segment: Segment) -> Iterator[tuple[int, bytes]]:
 def _opened(path: str) -> Iterator[serial.Serial]:
     """The line as AN2606 wants it: 8 data bits, even parity, 1 stop bit."""
     try:
-        port = serial.serial_for_url(path, BAUD, parity=serial.PARITY_EVEN, exclusive=True)
-    except (OSError, ValueError, termios.error) as error:
+        port = serial.serial_for_url(
+            check_serial(path), BAUD, parity=serial.PARITY_EVEN, exclusive=True
+        )
+    except (OSError, termios.error) as error:
         raise _open_error(path, error) from None
+    except (ValueError, LookupError, TypeError, re.error):  # pySerial's, of what a URL asks for.
+        raise NoTargetError(
+            f"{path!r} is no serial port or URL such as socket://host:port"
+        ) from None
     with port:
         yield port
 

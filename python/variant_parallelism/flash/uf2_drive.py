@@ -74,6 +74,15 @@ def read_info(drive: Path) -> Info | None:
     return Info(fields.get("model", "UF2 bootloader"), fields["board-id"])
 
 
+def drive_at(folder: Path) -> Target | None:
+    """The drive that a folder is; None if it is none."""
+    info = read_info(folder)
+    if info is None:
+        return None
+    description = f"{info.model} ({info.board_id})"
+    return Target(Uf2Backend.name, str(folder), description, _board_of(info))
+
+
 class Uf2Backend:
     """Every mounted drive with an INFO_UF2.TXT."""
 
@@ -90,13 +99,8 @@ class Uf2Backend:
         """Nothing is needed."""
 
     def find(self) -> list[Target]:
-        found = []
-        for drive in sorted(self._drives()):
-            info = read_info(drive)
-            if info is not None:
-                description = f"{info.model} ({info.board_id})"
-                found.append(Target(self.name, str(drive), description, _board_of(info)))
-        return found
+        found = (drive_at(drive) for drive in sorted(self._drives()))
+        return [target for target in found if target is not None]
 
     @contextmanager
     def open(self, target: Target, board: BoardInfo) -> Iterator[Uf2Connection]:

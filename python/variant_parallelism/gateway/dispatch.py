@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from variant_parallelism.wire import CHUNK_SIZE, Sack
+from variant_parallelism.wire import CHUNK_SIZE, MAX_RANGES, Sack
 
 WINDOW = 6
 """Chunks that a small Ethernet controller's FIFO surely holds (docs/protocol.md, SACK)."""
@@ -194,17 +194,22 @@ class Transfer:
     def acknowledge(self, sack: Sack, counter: int, now: float) -> None:
         """Take a report; `counter` is its message's. One overtaken by a newer one is ignored."""
         missing = set(_expand(sack.missing, self.chunks))
-        if counter <= self._sack_counter or len(missing) != self.chunks - sack.received:
+        told = self._told(sack, len(missing))
+        if counter <= self._sack_counter or told is None:
             return
         self._sack_counter = counter
         self._asks_first = False
         patience = self._timing.timeout(len(self._flying))
-        newest = self._take_arrived(self._flying.keys() - missing, now)
+        arrived = {number for number in self._flying if number < told} - missing
+        newest = self._take_arrived(arrived, now)
+        missing.update(number for number in self._todo if number >= told)
         for number, sent in list(self._flying.items()):
             waits_since = max(sent.at, self._progress_at) if self._timing.is_line else sent.at
             silence = now - waits_since
-            if self._all_lost or sent.order < newest or silence >= patience:
+            overtaken = sent.order < newest and number < told
+            if self._all_lost or overtaken or silence >= patience:
                 del self._flying[number]
+                missing.add(number)
         self._all_lost = False
         self._todo = missing - self._flying.keys()
         if self.completed and not missing:
@@ -212,6 +217,14 @@ class Transfer:
         self.completed = not missing
         self._doublings = 0
         self.wake = now + self._patience()
+
+    def _told(self, sack: Sack, missing: int) -> int | None:
+        """Up to which chunk a report tells what is there: it names so many ranges and no more. None
+        if it contradicts itself."""
+        untold = self.chunks - sack.received - missing
+        if untold > 0 and len(sack.missing) == MAX_RANGES:
+            return sum(sack.missing[-1])
+        return None if untold else self.chunks
 
     def _take_arrived(self, arrived: set[int], now: float) -> int:
         """Chunks that are there now; the place in the order of sending of the last of them.

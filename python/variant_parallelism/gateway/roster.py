@@ -108,10 +108,13 @@ class Node:
         return self.doubted_at is not None and now >= self.silent_at(hello_s)
 
     def wants_fault(self, now: float, hello_s: float) -> bool:
-        """Whether to ask for the FAULT that its HELLO lets expect: it follows, but may be lost."""
+        """Whether to ask for the FAULT that its HELLO lets expect: it follows, but may be lost.
+
+        After the watchdog's reset there is one only on boards whose watchdog warns before.
+        """
         return (
             self.hello is not None
-            and self.hello.reset_cause is ResetCause.FAULT
+            and self.hello.reset_cause in (ResetCause.FAULT, ResetCause.WATCHDOG)
             and self.fault is None
             and self.fault_questions < _FAULT_QUESTIONS
             and now >= self.last_discover + hello_s / 2

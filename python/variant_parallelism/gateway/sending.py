@@ -142,17 +142,15 @@ class Sending:
         ready: list[Node] = []
         first: Request | None = None
         for node in filter(self._hears, self._nodes.values()):
-            if node.transfer is not None:
-                if not node.transfer.completed:
-                    return
-                continue
+            if node.transfer is not None and not node.transfer.completed:
+                return
             request = next((r for r in node.queue if not r.settled(node.id)), None)
             if request is None:
                 continue
             if first is not None and request is not first:
                 return
             first = request
-            if self._takes(node, request):
+            if node.transfer is None and self._takes(node, request):
                 ready.append(node)
         if first is None or sum(not node.doubted for node in ready) < 2:
             return

@@ -154,7 +154,10 @@ def open_port(url: str, baud: int) -> Any:
     options: dict[str, Any] = {"timeout": _READ_TIMEOUT_S, "write_timeout": write_timeout}
     if "://" not in url:
         options["exclusive"] = True
-    return serial.serial_for_url(url, baudrate=baud, **options)
+    try:
+        return serial.serial_for_url(url, baudrate=baud, **options)
+    except (LookupError, TypeError, re.error):  # Of what a URL asks for.
+        raise ValueError("no serial port or URL such as socket://host:port") from None
 
 
 def explain(url: str, error: Exception) -> str:

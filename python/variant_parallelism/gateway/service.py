@@ -246,6 +246,7 @@ class Gateway:
         reason = udp.use_group(network.multicast, network.gateway)
         if reason is None:
             self._core.group_up()
+            log.info("multicast to %s for the nodes that listen to it", network.multicast)
         else:
             log.warning("no multicast, every node gets its input by itself: %s", reason)
 

@@ -48,6 +48,7 @@ class StateFile:
     key_id: str
     boot: int = 0
     highest: dict[int, int] = field(default_factory=dict)
+    _of_other_keys: dict[str, dict[int, int]] = field(default_factory=dict)
     _failing: bool = False
 
     @classmethod
@@ -55,18 +56,21 @@ class StateFile:
         """Read the state of a fleet; a missing file is an empty one.
 
         Counters of nodes are believed under the key that they were seen with, and no other: a
-        new key makes old messages worthless, and a fleet without one has nothing to protect.
+        new key makes old messages worthless, and a fleet without one has nothing to protect. Those
+        of other keys are kept: another fleet of this name may take turns with this one.
         """
         state = cls(folder / f"{fleet}.json", _key_id(key))
         try:
             kept = json.loads(state.path.read_text(encoding="utf-8"))
             boot = int(kept["boot"])
-            highest = {int(node): int(counter) for node, counter in kept["highest"].items()}
-            if not 0 <= boot < _BOOT_LIMIT or not all(0 <= c < 1 << 40 for c in highest.values()):
+            # Earlier files hold the counters of one key.
+            keys = {kept["key"]: kept["highest"]} if "highest" in kept else kept["keys"]
+            by_key = {str(key): _counters(highest) for key, highest in keys.items() if key}
+            if not 0 <= boot < _BOOT_LIMIT:
                 raise ValueError("counter out of range")
             state.boot = boot
-            if kept["key"] == state.key_id != "":
-                state.highest = highest
+            state.highest = by_key.pop(state.key_id, {})
+            state._of_other_keys = by_key
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -85,8 +89,10 @@ class StateFile:
 
     def save(self) -> None:
         """Write the file whole or not at all; a failure is logged once, until it works again."""
-        highest = {str(node): counter for node, counter in self.highest.items()}
-        kept = {"boot": self.boot, "key": self.key_id, "highest": highest if self.key_id else {}}
+        keys = dict(self._of_other_keys)
+        if self.key_id:
+            keys[self.key_id] = self.highest
+        kept = {"boot": self.boot, "keys": keys}
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +109,13 @@ class StateFile:
             self._failing = True
         else:
             self._failing = False
+
+
+def _counters(kept: dict[str, int]) -> dict[int, int]:
+    counters = {int(node): int(counter) for node, counter in kept.items()}
+    if not all(0 <= counter < 1 << 40 for counter in counters.values()):
+        raise ValueError("counter out of range")
+    return counters
 
 
 def _key_id(key: bytes | None) -> str:

@@ -14,20 +14,15 @@
 #define CSSELR VP_REGISTER(0xE000ED84u)
 #define LEVEL_1_DATA 0u
 #define ICIALLU VP_REGISTER(0xE000EF50u)
-#define DCIMVAC VP_REGISTER(0xE000EF5Cu)
+#define DCIMVAC 0xE000EF5Cu
 #define DCISW VP_REGISTER(0xE000EF60u)
-#define DCCMVAC VP_REGISTER(0xE000EF68u)
-
-static void barrier(void)
-{
-    __asm volatile("dsb\n isb" ::: "memory");
-}
+#define DCCMVAC 0xE000EF68u
 
 /* After a reset the data cache holds anything: each set and way is invalidated before it is used. */
 static void invalidate_whole_dcache(void)
 {
     CSSELR = LEVEL_1_DATA;
-    barrier();
+    VP_CORE_BARRIER();
     const uint32_t geometry = CCSIDR;
     const uint32_t line_shift = (geometry & 7u) + 4u;
     const uint32_t last_way = geometry >> 3 & 0x3FFu;
@@ -43,41 +38,41 @@ static void invalidate_whole_dcache(void)
 void vp_core_enable_caches(void)
 {
     if ((CLIDR & CLIDR_LEVEL_1_INSTRUCTION) != 0u && (CCR & CCR_INSTRUCTION_CACHE) == 0u) {
-        barrier();
+        VP_CORE_BARRIER();
         ICIALLU = 0;
-        barrier();
+        VP_CORE_BARRIER();
         CCR |= CCR_INSTRUCTION_CACHE;
     }
     if ((CLIDR & CLIDR_LEVEL_1_DATA) != 0u && (CCR & CCR_DATA_CACHE) == 0u) {
         invalidate_whole_dcache();
-        barrier();
+        VP_CORE_BARRIER();
         CCR |= CCR_DATA_CACHE;
     }
-    barrier();
+    VP_CORE_BARRIER();
 }
 
-static void for_each_line(volatile uint32_t *operation, const volatile void *data, size_t size)
+static void for_each_line(uint32_t operation, const volatile void *data, size_t size)
 {
     const uint32_t begin = (uint32_t)(uintptr_t)data;
     if (size == 0u || (CCR & CCR_DATA_CACHE) == 0u) {
         return;
     }
-    barrier();
+    VP_CORE_BARRIER();
     for (uint32_t line = begin & ~(VP_CORE_CACHE_LINE - 1u); line < begin + (uint32_t)size;
          line += VP_CORE_CACHE_LINE) {
-        *operation = line;
+        VP_REGISTER(operation) = line;
     }
-    barrier();
+    VP_CORE_BARRIER();
 }
 
 void vp_core_clean_dcache(const volatile void *data, size_t size)
 {
-    for_each_line(&DCCMVAC, data, size);
+    for_each_line(DCCMVAC, data, size);
 }
 
 void vp_core_invalidate_dcache(const volatile void *data, size_t size)
 {
-    for_each_line(&DCIMVAC, data, size);
+    for_each_line(DCIMVAC, data, size);
 }
 
 #else

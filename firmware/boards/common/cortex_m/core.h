@@ -9,7 +9,13 @@
 
 #include "vp/board.h"
 
+/* Tests on the host bring registers of their own. */
+#ifndef VP_REGISTER
 #define VP_REGISTER(address) (*(volatile uint32_t *)(address))
+
+/** Completes every memory access before the next instruction. */
+#define VP_CORE_BARRIER() __asm volatile("dsb\n isb" ::: "memory")
+#endif
 
 /** Entry of a vector table. */
 typedef void (*vp_vector)(void);

@@ -97,7 +97,8 @@ int vp_journal_store(vp_journal *journal, uint32_t number)
     if (number == 0u || number > VP_JOURNAL_MAX) {
         return 0;
     }
-    if (number <= stored) {
+    /* The highest one may be what an earlier run could not finish, and gone when it is read again. */
+    if (number < stored || (number == stored && journal->written)) {
         return 1;
     }
     /* Without a number in it, a page may be anything: never erased, or not to the end. */

@@ -27,8 +27,8 @@ typedef struct vp_journal {
 /** @return the highest number stored; 0: none. */
 uint32_t vp_journal_read(const vp_journal *journal);
 
-/** Stores a number (1 .. VP_JOURNAL_MAX), with at most one erase. One that is not above the highest
- *  stored is kept as it is. @return 1, or 0 if the flash fails or the number is out of range. */
+/** Stores a number (1 .. VP_JOURNAL_MAX), with at most one erase. One below the highest stored is kept
+ *  as it is, and so is that one once this run has stored a number. @return 1, or 0 if the flash fails or the number is out of range. */
 int vp_journal_store(vp_journal *journal, uint32_t number);
 
 #endif

@@ -1,27 +1,6 @@
-/* Watchdog, vectors and what main.c asks of the board as a whole. */
+/* Vectors and what main.c asks of the board as a whole. */
 #include "serial_ring.h"
 #include "stm32.h"
-
-/* Independent watchdog (RM0090 section 21.4), from the low-speed oscillator: 32 kHz, but 17 .. 47 kHz
- * over parts and temperature (data sheets, "LSI oscillator characteristics"). Set for the fastest, so
- * that watchdog_ms is the least, and 2.8 times that the most. Erasing a sector of the journal takes half
- * a second at most (data sheets, "Flash memory programming", 32 bits at a time). */
-#define IWDG_KR VP_REGISTER(0x40003000u)
-#define IWDG_PR VP_REGISTER(0x40003004u)
-#define IWDG_RLR VP_REGISTER(0x40003008u)
-#define IWDG_SR VP_REGISTER(0x4000300Cu)
-#define KEY_START 0xCCCCu
-#define KEY_UNLOCK 0x5555u
-#define KEY_FEED 0xAAAAu
-#define PRESCALER_64 4u
-#define LSI_MAX_KHZ 47u
-#define RELOAD (VP_BOARD_WATCHDOG_MS * LSI_MAX_KHZ / 64u)
-#define MIN_WATCHDOG_MS 1000u
-/* The new values arrive within six cycles of the slowest oscillator, 0.4 ms. */
-#define UPDATE_US 1000u
-
-_Static_assert(RELOAD <= 0xFFFu, "the watchdog's period does not fit its 12 bits: at most 5575 ms");
-_Static_assert(VP_BOARD_WATCHDOG_MS >= MIN_WATCHDOG_MS, "the journal's erase would reset the board");
 
 /* DBGMCU (RM0090 section 38.16): a probe reaches the sleeping core, and the watchdog stands still while
  * the probe has it halted. */
@@ -29,23 +8,6 @@ _Static_assert(VP_BOARD_WATCHDOG_MS >= MIN_WATCHDOG_MS, "the journal's erase wou
 #define DBGMCU_APB1_FZ VP_REGISTER(0xE0042008u)
 #define DBGMCU_SLEEP 1u
 #define DBGMCU_FREEZE_IWDG (1u << 12)
-
-static void start_watchdog(void)
-{
-    IWDG_KR = KEY_START;
-    IWDG_KR = KEY_UNLOCK;
-    IWDG_PR = PRESCALER_64;
-    IWDG_RLR = RELOAD;
-    const uint64_t deadline_us = vp_board_now_us() + UPDATE_US;
-    while (IWDG_SR != 0u && vp_board_now_us() < deadline_us) {
-    }
-    IWDG_KR = KEY_FEED;
-}
-
-void vp_board_feed_watchdog(void)
-{
-    IWDG_KR = KEY_FEED;
-}
 
 void vp_board_init(void)
 {
@@ -58,7 +20,7 @@ void vp_board_init(void)
     DBGMCU_CR |= DBGMCU_SLEEP;
     DBGMCU_APB1_FZ |= DBGMCU_FREEZE_IWDG;
     vp_stm32_usart_start();
-    start_watchdog();
+    vp_stm32_start_watchdog();
 }
 
 const uint8_t *vp_board_provision_block(void)

@@ -14,8 +14,8 @@
 #define KEY_1 0x45670123u
 #define KEY_2 0xCDEF89ABu
 #define SR_BUSY (1u << 16)
-#define SR_FLAGS 0x1F3u /* Write 1 to clear: end of operation, errors. */
-#define SR_ERRORS 0x1F2u
+#define SR_FLAGS 0xF3u /* Write 1 to clear: end of operation, errors. */
+#define SR_ERRORS 0xF2u
 #define CR_PROGRAM (1u << 0)
 #define CR_ERASE (1u << 1)
 #define CR_SECTOR(number) ((number) << 3)
@@ -46,7 +46,7 @@ static void unlock(void)
 /* No time-out: the flash ends every operation by itself, and the watchdog stands behind it. */
 static int finish(void)
 {
-    __asm volatile("dsb" ::: "memory");
+    VP_CORE_BARRIER();
     while ((FLASH_SR & SR_BUSY) != 0u) {
     }
     return (FLASH_SR & SR_ERRORS) != 0u ? -1 : 0;
@@ -93,12 +93,12 @@ int vp_flash_program(uint32_t address, const void *data, size_t size)
     int err = 0;
     unlock();
     FLASH_CR = CR_PROGRAM | CR_WORDS;
-    for (size_t offset = 0; !err && offset < size; offset += 4u) {
+    for (uint32_t offset = 0; !err && offset < size; offset += 4u) {
         uint32_t word;
         memcpy(&word, bytes + offset, sizeof(word));
         VP_REGISTER(address + offset) = word;
         err = finish();
     }
     lock();
-    return err || memcmp((const void *)address, data, size) != 0 ? -1 : 0;
+    return err || memcmp((const void *)(uintptr_t)address, data, size) != 0 ? -1 : 0;
 }

@@ -13,6 +13,7 @@
 #define MODE_OUTPUT 1u
 #define MODE_ALTERNATE 2u
 #define SPEED_VERY_HIGH 3u
+#define PULL_UP 1u
 
 #define SYSCFG_PMC VP_REGISTER(0x40013804u)
 #define SYSCFG_PMC_RMII (1u << 23)
@@ -41,6 +42,11 @@ void vp_stm32_pin_alternate(uint8_t pin, unsigned function)
     set_field(&GPIO_MODER(pin), NUMBER(pin), 2, MODE_ALTERNATE);
 }
 
+void vp_stm32_pin_pull_up(uint8_t pin)
+{
+    set_field(&GPIO_PUPDR(pin), NUMBER(pin), 2, PULL_UP);
+}
+
 void vp_stm32_pin_write(uint8_t pin, int level)
 {
     GPIO_BSRR(pin) = 1u << (NUMBER(pin) + (level ? 0u : 16u));
@@ -62,6 +68,7 @@ void vp_stm32_start_rmii(void)
     RCC_APB2ENR |= RCC_APB2_SYSCFG;
     (void)RCC_APB2ENR;
     SYSCFG_PMC |= SYSCFG_PMC_RMII;
+    (void)SYSCFG_PMC; /* APB2 is slower than what follows: the choice must have arrived. */
     for (unsigned i = 0; i < sizeof(pins); i++) {
         vp_stm32_pin_alternate(pins[i], VP_STM32_AF_ETHERNET);
     }

@@ -15,10 +15,10 @@
 #define RASR_FULL_ACCESS (3u << 24)
 #define RASR_NO_EXECUTE (1u << 28)
 
-/* All 4 GB in eighths: those of code, RAM and peripherals (0, 1, 2) and of the core (7) keep the default
- * map, the others allow no access. The processor reads ahead there on its own, and hangs on a memory
- * controller that has no clock (AN4838). */
-#define OUTSIDE (RASR_NO_EXECUTE | 0x87u << 8 | RASR_SIZE(32u) | RASR_ENABLE)
+/* 0x60000000 to 0xDFFFFFFF: memory outside the chip. The processor reads ahead there on its own, and
+ * hangs on a memory controller that has no clock (AN4838). Three regions rather than one of 4 GB without
+ * some of its subregions, which Renode looks up at each access to any memory. */
+#define CLOSED(log2) (RASR_NO_EXECUTE | RASR_SIZE(log2) | RASR_ENABLE)
 
 static void set_region(unsigned region, uint32_t origin, uint32_t attributes)
 {
@@ -41,11 +41,13 @@ _Static_assert(IS_REGION(VP_BOARD_DMA_ORIGIN, VP_BOARD_DMA_SIZE), "the DMA memor
 
 void vp_stm32_start_mpu(void)
 {
-    set_region(0, 0, OUTSIDE);
-    map_uncached(1, VP_BOARD_JOURNAL_ADDRESS, 2u * VP_BOARD_JOURNAL_PAGE_SIZE);
-    map_uncached(2, VP_BOARD_DMA_ORIGIN, VP_BOARD_DMA_SIZE);
+    set_region(0, 0x60000000u, CLOSED(29u));
+    set_region(1, 0x80000000u, CLOSED(30u));
+    set_region(2, 0xC0000000u, CLOSED(29u));
+    map_uncached(3, VP_BOARD_JOURNAL_ADDRESS, 2u * VP_BOARD_JOURNAL_PAGE_SIZE);
+    map_uncached(4, VP_BOARD_DMA_ORIGIN, VP_BOARD_DMA_SIZE);
     MPU_CTRL = ENABLE_OVER_DEFAULT_MAP;
-    __asm volatile("dsb\n isb" ::: "memory");
+    VP_CORE_BARRIER();
 }
 
 #else

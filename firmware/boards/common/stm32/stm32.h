@@ -38,6 +38,9 @@ void vp_stm32_start_clock(void);
 /** Gives a pin to a peripheral: push-pull, very high speed, no pull. Clocks its port. */
 void vp_stm32_pin_alternate(uint8_t pin, unsigned function);
 
+/** Gives a pin, after one of the functions above and below, its weak pull-up. */
+void vp_stm32_pin_pull_up(uint8_t pin);
+
 /** Makes a pin an output that starts at `level`. Clocks its port. */
 void vp_stm32_pin_output(uint8_t pin, int level);
 
@@ -49,6 +52,8 @@ void vp_stm32_start_rmii(void);
 
 /** Keeps the caches of an F7 off the boot journal and the DMA memory; before they are switched on. */
 void vp_stm32_start_mpu(void);
+
+void vp_stm32_start_watchdog(void);
 
 void vp_stm32_usart_start(void);
 void vp_stm32_usart_interrupt(void);

@@ -44,6 +44,8 @@ void vp_stm32_usart_start(void)
     RCC_APB1RSTR &= ~RCC_APB1_USART(VP_STM32_USART);
     vp_stm32_pin_alternate(VP_STM32_USART_TX, VP_STM32_AF_USART);
     vp_stm32_pin_alternate(VP_STM32_USART_RX, VP_STM32_AF_USART);
+    /* Where nothing is connected, the line idles. */
+    vp_stm32_pin_pull_up(VP_STM32_USART_RX);
     USART_BRR = DIVIDER;
     USART_CR1 = CR1_ENABLE | CR1_RX | CR1_TX | CR1_RX_INTERRUPT;
     vp_core_enable_interrupt(USART_IRQ);

@@ -32,7 +32,7 @@
 
 #define NO_PHY 0xFFFFu /* Nobody drives the line, and its pull-up makes ones. */
 #define ADDRESSES 32u
-#define ATTEMPTS 10000u /* Turns of at least four cycles; an operation takes 64 clocks, 40 us at most. */
+#define ATTEMPTS 10000u /* Turns of four cycles or more; an operation takes 64 clocks, 40 us. */
 #define PERIOD_US 100000u
 
 /* The management clock, HCLK divided, at most 2.5 MHz (33.8.1, ETH_MACMIIAR). */

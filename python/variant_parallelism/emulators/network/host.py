@@ -138,7 +138,8 @@ class GatewayHost:
     def _to_node(self, node: _Node, data: bytes, source: Address) -> None:
         datagram = Datagram(self.address, source[1], node.address, node.port, data)
         now = self._loop.time()
-        if now - node.heard >= _ARP_AGE_S and now - node.asked >= _ARP_RETRY_S:
+        unsure = node.mac is None or now - node.heard >= _ARP_AGE_S
+        if unsure and now - node.asked >= _ARP_RETRY_S:
             node.asked = now
             request = Arp(ARP_REQUEST, self.mac, self.address, bytes(6), node.address)
             self._send(write_arp(BROADCAST, request))
