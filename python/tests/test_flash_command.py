@@ -269,7 +269,9 @@ def test_ctrl_c_ends_all_nodes_soon(fleet_file: Path, tmp_path: Path) -> None:
     assert time.monotonic() - began < 15
     one, other = ended.stdout.rstrip().splitlines()[-2:]
     assert re.match(r"1 +v0 .*interrupted half-way: it stays silent until it is flashed", one)
-    assert re.match(r"2 +v1 .*interrupted half-way: if it is silent, flash it again", other)
+    assert re.match(
+        r"2 +v1 +pico +pyocd P2 .*interrupted half-way: if it is silent, flash it again", other
+    )
     assert ended.stderr.splitlines()[-1].startswith("interrupted: a node that was not done")
     assert "Traceback" not in ended.stderr
 

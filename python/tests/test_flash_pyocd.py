@@ -4,8 +4,10 @@ hardware; the probe is simulated, and QEMU runs what the simulated flash holds i
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -217,28 +219,31 @@ def test_a_chip_that_stops_to_answer(
     assert block_of(probe.chip) is None
 
 
+@pytest.mark.parametrize("which", [["--node", "3"], ["--all"]], ids=["one", "all"])
 def test_ctrl_c_half_way(
+    which: list[str],
     tmp_path: Path,
     plug: Plug,
     images: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    fleet = bench_fleet(tmp_path, {3: "d8"})
-    probe = plug()
+    fleet = bench_fleet(tmp_path, {3: "d8", 4: "d8"}, probes={3: "066D", 4: "0671"})
+    probe, _ = plug(), plug("0671FF")
     write, pressed = probe.write_ap_multiple, list[bool]()
 
     def interrupted(address: int, values: list[int]) -> None:
         if 4 in probe.chip.erased and not pressed:
             pressed.append(True)
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
         write(address, values)
 
     monkeypatch.setattr(probe, "write_ap_multiple", interrupted)
-    assert run(fleet, "--node", "3", "--no-build", "--timeout", "0") == 130
+    assert run(fleet, *which, "--no-build", "--timeout", "0") == 130
     assert "a node that was not done stays silent; flash it again" in capsys.readouterr().err
-    assert block_of(probe.chip) is None
-    assert not probe.chip.running
+    assert (block_of(probe.chip), probe.chip.running) == (None, False)
+    assert run(fleet, *which, "--no-build", "--timeout", "0") == 0
+    assert block_of(probe.chip) is not None
 
 
 def test_flash_that_does_not_take_what_is_written(

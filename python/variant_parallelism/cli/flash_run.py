@@ -197,7 +197,7 @@ def _run(
     def one(node: NodeTable) -> Outcome:
         ready = prepared[node.id]
         if isinstance(ready, VpError):
-            outcome = _unflashed(node, str(ready))
+            outcome = _unflashed(node, ready, str(ready))
         else:
             outcome = flasher.try_flash(
                 ready, show.progress(node), lambda text: show.say(node, text)
@@ -221,11 +221,12 @@ def _run(
     finally:
         pool.shutdown(wait=False)
     ended = {number: future.result() for number, future in flashed.items() if future.done()}
-    return [ended.get(node.id) or _unflashed(node, _ABANDONED) for node in nodes]
+    return [ended.get(node.id) or _unflashed(node, prepared[node.id], _ABANDONED) for node in nodes]
 
 
-def _unflashed(node: NodeTable, why: str) -> Outcome:
-    return Outcome(node, None, None, None, 0.0, why)
+def _unflashed(node: NodeTable, ready: Work | VpError, why: str) -> Outcome:
+    target = ready.target if isinstance(ready, Work) else None
+    return Outcome(node, target, None, None, 0.0, why)
 
 
 def _interrupted(abandoned: bool) -> NoReturn:
