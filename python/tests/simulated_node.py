@@ -41,6 +41,8 @@ class _Incoming:
     chunks: dict[int, bytes] = field(default_factory=dict)
     last_chunk_at: float = 0.0
     reports: int = 0
+    begins_at: float | None = None
+    """When the node begins to work on it, once it is complete."""
 
     def image(self) -> bytes:
         return b"".join(self.chunks[number] for number in range(self.chunk_count))
@@ -82,6 +84,7 @@ class SimulatedNode:
         self.life = next(self.world.ids)
         self.replay = wire.ReplayWindow()
         self.rejected = 0
+        self.busy_until = self.started
         self._start_afresh(0)
         self._heartbeat(self.life)
         self._tell_fault()
@@ -92,6 +95,7 @@ class SimulatedNode:
         self.latest: int | None = None
         self.incoming: dict[int, _Incoming] = {}
         self.answers: dict[int, Entries] = {}
+        self.took_s: dict[int, float] = {}
 
     def reboot(self, fault: wire.Fault | None = None) -> None:
         self.alive = True
@@ -181,16 +185,24 @@ class SimulatedNode:
             self._sack(image)
         complete = len(image.chunks) == image.chunk_count
         if complete and before < image.chunk_count:
-            life = self.life
-            self.world.at(self.compute_s, lambda: self._answer(life, image))
+            self._work(image)
         elif body.report and body.request in self.answers:
             self._predict(body.request)
 
+    def _work(self, image: _Incoming) -> None:
+        """One image after the other; the time to the answer counts the wait for the one before."""
+        life, now = self.life, self.world.now
+        image.begins_at = max(now, self.busy_until)
+        self.busy_until = image.begins_at + self.compute_s
+        self.world.at(self.busy_until - now, lambda: self._answer(life, image, now))
+
     def _give_up(self) -> None:
-        """A newer request replaces the one that is not complete."""
+        """A newer request replaces one that is not complete, or waits for the one before."""
         for request, image in list(self.incoming.items()):
-            if len(image.chunks) < image.chunk_count:
+            if image.begins_at is None or image.begins_at > self.world.now:
                 del self.incoming[request]
+                if image.begins_at is not None:
+                    self.busy_until = image.begins_at
                 self.send(wire.NodeError(request, wire.ErrorCode.SUPERSEDED))
 
     def _gap(self, life: int, image: _Incoming) -> None:
@@ -205,12 +217,13 @@ class SimulatedNode:
     def _sack(self, image: _Incoming) -> None:
         self.send(wire.Sack(image.first.request, len(image.chunks), image.missing()))
 
-    def _answer(self, life: int, image: _Incoming) -> None:
+    def _answer(self, life: int, image: _Incoming, since: float) -> None:
         known = self.incoming.get(image.first.request) is image
         if self.alive and life == self.life and known:
             request, k = image.first.request, image.first.k
             self.answers[request] = entries_of(self.id, image.image(), k, self.classes)
+            self.took_s[request] = self.world.now - since
             self._predict(request)
 
     def _predict(self, request: int) -> None:
-        self.send(wire.Prediction(request, self.compute_s * 1000, self.answers[request]))
+        self.send(wire.Prediction(request, self.took_s[request] * 1000, self.answers[request]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from variant_parallelism.gateway.cast import Cast
 from variant_parallelism.gateway.dispatch import WINDOW, Chunk, Timing, Transfer
 from variant_parallelism.wire import Sack
@@ -165,6 +167,54 @@ def test_whom_multicast_does_not_reach_is_left_out_at_its_first_report() -> None
     group.report(now, 2, missing=tuple(range(6)))
     assert group.due(now) == burst(6, 7, 8, 9, 10, 11)
     assert group.cast.behind == [2]
+
+
+def test_who_takes_clearly_longer_than_half_of_the_others_is_not_waited_for() -> None:
+    group = Group(30, 4)
+    group.due(0)
+    group.report(0.01, 0, 1)
+    assert group.due(0.01) == []
+    assert group.cast.wake_at() == pytest.approx(0.015)
+    group.report(0.014, 2)
+    assert group.due(0.014) == []
+    assert group.due(0.0151) == burst(6, 7, 8, 9, 10, 11)
+    group.report(0.025, 0, 1, 2)
+    assert group.due(0.025) == burst(12, 13, 14, 15, 16, 17)
+    assert len(group.transfers[3].flying) == WINDOW
+    assert group.cast.behind == [3]
+
+
+def test_who_lags_by_more_than_a_burst_stays_out_of_step_until_it_has_caught_up() -> None:
+    group = Group(36, 3)
+    group.due(0)
+    for now in (0.01, 0.02, 0.03):
+        group.report(now, 0, 1)
+        group.due(now)
+        group.due(now + 0.0051)
+    group.known = 6
+    group.report(0.036, 2)
+    group.known = 24
+    group.report(0.04, 0, 1)
+    assert group.due(0.04) == burst(24, 25, 26, 27, 28, 29)
+    group.known = 24
+    group.report(0.041, 2)
+    group.known = 30
+    group.report(0.05, 0, 1)
+    assert group.due(0.05) == []
+    group.report(0.051, 2)
+    assert group.due(0.051) == burst(30, 31, 32, 33, 34, 35)
+    assert group.cast.behind == []
+
+
+def test_jitter_of_some_milliseconds_puts_nobody_out_of_step() -> None:
+    group = Group(12, 2)
+    group.due(0)
+    group.report(0.0005, 0)
+    assert group.due(0.0005) == []
+    assert group.due(0.004) == []
+    group.report(0.004, 1)
+    assert group.due(0.004) == burst(6, 7, 8, 9, 10, 11)
+    assert group.cast.behind == []
 
 
 def test_it_is_over_at_once_if_multicast_reaches_nobody() -> None:

@@ -296,11 +296,11 @@ def test_a_slow_node_is_not_interrupted_by_the_next_image() -> None:
 
 def test_an_image_that_waits_in_a_busy_node_is_not_replaced_by_the_next() -> None:
     world = ready(group_of(4))
-    world.nodes[3].compute_s = 0.3
+    world.nodes[3].compute_s = 0.4
     requests = []
     for seed in range(3):
         requests.append(world.submit(make_image(world.fleet, seed), deadline_s=60))
-        world.run(0.07)
+        world.run(0.1)
     assert world.core.nodes[0].request is None and world.answers() == []
     world.run(10)
     answers = {answer.request: answer for answer in world.answers()}

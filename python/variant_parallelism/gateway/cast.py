@@ -3,9 +3,9 @@
 The group gets the image in bursts of at most `WINDOW` chunks. The next burst goes out once every
 member in step has reported the one before, so that none of them has more than a window to take in.
 What one member alone misses goes to it by unicast beside the next burst, what several miss is sent
-to the group again as part of it. A member that does not report in time is asked, by itself; if it
-does not answer that in time either, it is not waited for before it reports. All of it is a matter
-of the members' own transfers: when everything was sent once, each of them goes on by itself.
+to the group again as part of it. A member that takes clearly longer to report than half of them did
+falls out of step: it is not waited for before it has caught up with them. All of it is a matter of
+the members' own transfers: when everything was sent once, each of them goes on by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from variant_parallelism.gateway.dispatch import WINDOW, Chunk, Transfer
 
 _LAPSES = 2
 """How often a member may fall out of step and come back during one image."""
+_SLOWER = 1.5
+_JITTER_S = 0.004
+"""A member is waited for so many times as long as half of them took to report, or for so long after
+that, whichever is longer."""
 
 
 @dataclass(slots=True)
@@ -30,6 +34,10 @@ class _Member:
     @property
     def in_step(self) -> bool:
         return not (self.out or self.lapsed or self.transfer.completed)
+
+    def lapse(self) -> None:
+        self.lapsed = True
+        self.lapses += 1
 
 
 class Cast:
@@ -47,6 +55,13 @@ class Cast:
         self.over = False
         self._members: dict[int, _Member] = {}
         self._next = 0
+        self._burst: list[int] = []
+        self._before: int | None = None
+        """The last chunk of the burst before: who has that keeps up."""
+        self._burst_at = now
+        self._patience_s = 0.0
+        """How long a burst's last reports are waited for: bursts differ, so the longest so far."""
+        self._lapse_at = float("inf")
         for node, transfer in members.items():
             self._add(node, transfer, node in doubted, now)
 
@@ -69,6 +84,7 @@ class Cast:
     def join(self, node: int, transfer: Transfer, now: float) -> None:
         """A node that may have heard a part of the image already: it is not waited for either."""
         self._add(node, transfer, True, now)
+        transfer.overhear(self._burst, now)
 
     def drop(self, node: int) -> None:
         """A node needs no more of this image."""
@@ -76,18 +92,17 @@ class Cast:
 
     def wake_at(self) -> float:
         """When `due` has something to do, if nothing arrives before."""
-        return min(
-            (
-                member.transfer.wake
-                for member in self._members.values()
-                if member.transfer.flying or not member.in_step
-            ),
-            default=float("inf"),
+        wakes = (
+            member.transfer.wake
+            for member in self._members.values()
+            if member.transfer.flying or not member.in_step
         )
+        return min(self._lapse_at, *wakes, float("inf"))
 
     def due(self, now: float) -> list[tuple[int | None, Chunk]]:
         """What to send at `now`: (node, chunk) by unicast, (None, chunk) to the group."""
         sending = self._questions(now)
+        self._pass_over_the_slow(now)
         in_step = {node: member for node, member in self._members.items() if member.in_step}
         if not in_step and (not self._members or any(m.out for m in self._members.values())):
             self._end(now)
@@ -111,15 +126,34 @@ class Cast:
                 sending += ((node, chunk) for chunk in transfer.due(now, ()))
             if transfer.completed:
                 continue
-            if transfer.late and not member.lapsed:
-                member.lapsed = True
-                member.lapses += 1
-            elif member.lapsed and not transfer.late:
+            if transfer.late:
+                if not member.lapsed:
+                    member.lapse()
+                continue
+            keeps_up = self._before is not None and self._before not in transfer.missing
+            if member.lapsed and (keeps_up or not transfer.flying):
                 member.lapsed = False
-                member.out |= member.lapses > _LAPSES or self._is_deaf(transfer)
-            elif member.in_step and not transfer.flying:
+                member.out |= member.lapses > _LAPSES
+            if member.lapsed or not transfer.flying:
                 member.out |= self._is_deaf(transfer)
         return sending
+
+    def _pass_over_the_slow(self, now: float) -> None:
+        """Once half of those in step have reported, the others have half as long again."""
+        in_step = [member for member in self._members.values() if member.in_step]
+        slow = [member for member in in_step if member.transfer.flying]
+        if not slow or 2 * len(slow) > len(in_step):
+            self._lapse_at = float("inf")
+            return
+        if self._lapse_at == float("inf"):
+            pace = now - self._burst_at
+            self._patience_s = max(self._patience_s, _SLOWER * pace, pace + _JITTER_S)
+            self._lapse_at = self._burst_at + self._patience_s
+        if now >= self._lapse_at:
+            self._lapse_at = float("inf")
+            for member in slow:
+                member.transfer.overdue()
+                member.lapse()
 
     def _is_deaf(self, transfer: Transfer) -> bool:
         """Whether a node has reported nothing of what the group was sent."""
@@ -149,6 +183,11 @@ class Cast:
         sending += (
             (None, Chunk(number, number == burst[-1], number < self._next)) for number in burst
         )
+        if burst:
+            self._before = self._burst[-1] if self._burst else None
+            self._burst = burst
+        self._burst_at = now
+        self._lapse_at = float("inf")
         self._next = max([self._next, *(number + 1 for number in burst)])
         return sending
 

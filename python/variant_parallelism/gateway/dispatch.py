@@ -112,6 +112,7 @@ class Transfer:
         self._doublings = 0
         self._all_lost = False
         self._asks_first = False
+        self._overdue = False
 
     @property
     def flying(self) -> set[int]:
@@ -125,8 +126,9 @@ class Transfer:
 
     @property
     def late(self) -> bool:
-        """Whether a question was not answered in time, and nothing was reported since."""
-        return self._doublings >= _LATE
+        """Whether a question was not answered in time, or a report took too long for others who
+        wait for it, and nothing was reported since."""
+        return self._overdue or self._doublings >= _LATE
 
     def due(self, now: float, allowed: Collection[int] | None = None) -> list[Chunk]:
         """What to send at `now`, of the chunks `allowed` if not None; `wake` is set to the next
@@ -186,6 +188,10 @@ class Transfer:
         self._doublings = 0
         self.wake = now
 
+    def overdue(self) -> None:
+        """Count as late until the next report; the time to ask for it stays."""
+        self._overdue = True
+
     def doubt(self, now: float) -> None:
         """Count as late until the next report; a time-out from now it is asked for."""
         self._doublings = _LATE
@@ -198,7 +204,7 @@ class Transfer:
         if counter <= self._sack_counter or told is None:
             return
         self._sack_counter = counter
-        self._asks_first = False
+        self._asks_first = self._overdue = False
         patience = self._timing.timeout(len(self._flying))
         arrived = {number for number in self._flying if number < told} - missing
         newest = self._take_arrived(arrived, now)

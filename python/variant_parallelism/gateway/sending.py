@@ -2,8 +2,10 @@
 
 A node gets one image after the other, oldest first. A group's chunks reach every node that listens,
 and the first chunk of a newer image replaces one that is not complete; so multicast begins only
-while no listener is in the middle of an image, and one image at a time. Nodes that are not ready
-get theirs by unicast, as do those that multicast turned out not to reach.
+while no listener is in the middle of an image, and one image at a time. Listeners that are ready
+for it wait briefly for those that are behind; if that was in vain, not again for some images. A
+listener that still works on an image that it has whole hears the next one meanwhile. Nodes that are
+not ready in time get theirs by unicast, as do those that multicast turned out not to reach.
 """
 
 from __future__ import annotations
@@ -11,13 +13,19 @@ from __future__ import annotations
 from collections import deque
 
 from variant_parallelism.gateway.cast import Cast
-from variant_parallelism.gateway.dispatch import Transfer
+from variant_parallelism.gateway.dispatch import WINDOW, Transfer
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook, is_newer
 from variant_parallelism.gateway.roster import Node
 
 _DOUBT_IMAGES = 16
 """Images after which a node that multicast did not reach is waited for again."""
+_LAG_IMAGES = 4
+"""Images that a node gets before the others hold theirs back for it once more."""
+_HOLD_TIMEOUTS = 2
+_HOLD_SHARE = 0.25
+"""How long a node's next image may wait for other nodes: so many time-outs (one is what a lost
+message costs them), or this part of its usual time to an answer."""
 
 
 class Sending:
@@ -31,6 +39,11 @@ class Sending:
         self._book = book
         self._cast: Cast | None = None
         self._cast_request: Request | None = None
+        self._last_cast: Request | None = None
+        self._held: Request | None = None
+        self._hold_until = 0.0
+        self._laggards: dict[int, int] = {}
+        """Images left, by node, for which nobody waits until it is ready."""
 
     # Whom to ask.
 
@@ -44,6 +57,7 @@ class Sending:
     def ask_again(self, node: Node) -> None:
         """A node came up: it gets the open requests that it was asked before."""
         node.doubted = 0
+        self._laggards.pop(node.id, None)
         for request in self._book.open.values():
             if node.id in request.asked and not request.settled(node.id):
                 self.ask(node, request)
@@ -82,6 +96,10 @@ class Sending:
                 node.queue.remove(request)
         if self._cast_request is request:
             self._cast, self._cast_request = None, None
+        if self._last_cast is request:
+            self._last_cast = None
+        if self._held is request:
+            self._held = None
 
     def wake_at(self) -> float:
         """When `drive` has something to do, if nothing happens before."""
@@ -92,16 +110,17 @@ class Sending:
         ]
         if self._cast is not None:
             times.append(self._cast.wake_at())
+        if self._held is not None:
+            times.append(self._hold_until)
         return min(times, default=float("inf"))
 
     # What to send.
 
     def drive(self, now: float) -> None:
         """Begin and send what is due."""
-        if self.has_group and self._cast is None:
-            self._begin_cast(now)
+        held = self._plan_cast(now) if self.has_group and self._cast is None else set()
         for node in self._nodes.values():
-            while node.request is None and node.queue:
+            while node.request is None and node.queue and node.id not in held:
                 request = node.queue.popleft()
                 if not request.settled(node.id):
                     self._begin(now, node, request)
@@ -125,9 +144,15 @@ class Sending:
         request.first_sent.setdefault(node.id, now)
         if node.doubted:
             node.doubted -= 1
-        heard = request is self._cast_request and request.number(node.id) == request.id
-        if self._cast is not None and heard and self._hears(node):
-            self._cast.join(node.id, node.transfer, now)
+        if node.id in self._laggards:
+            self._laggards[node.id] -= 1
+            if not self._laggards[node.id]:
+                del self._laggards[node.id]
+        if self._hears(node) and request.number(node.id) == request.id:
+            if self._cast is not None and request is self._cast_request:
+                self._cast.join(node.id, node.transfer, now)
+            elif request is self._last_cast:
+                node.transfer.ask_first(now)
         return node.transfer
 
     # Multicast.
@@ -138,36 +163,59 @@ class Sending:
     def _hears(self, node: Node) -> bool:
         return self.has_group and node.state == "up" and _listens(node)
 
-    def _begin_cast(self, now: float) -> None:
-        ready: list[Node] = []
+    def _plan_cast(self, now: float) -> set[int]:
+        """Begin a cast if it is time for one, or else tell which nodes are to wait for it."""
+        held, self._held = self._held, None
+        listeners = [node for node in self._nodes.values() if self._hears(node)]
+        upcoming = {node.id: _upcoming(node) for node in listeners}
         first: Request | None = None
-        for node in filter(self._hears, self._nodes.values()):
-            if node.transfer is not None and not node.transfer.completed:
-                return
-            request = next((r for r in node.queue if not r.settled(node.id)), None)
-            if request is None:
-                continue
-            if first is not None and request is not first:
-                return
-            first = request
-            if node.transfer is None and self._takes(node, request):
-                ready.append(node)
-        if first is None or sum(not node.doubted for node in ready) < 2:
-            return
+        for request in upcoming.values():
+            if request and (first is None or is_newer(request.id, first.id)):
+                first = request
+        if first is None:
+            return set()
+        with_it = [node for node in listeners if upcoming[node.id] is first]
+        ready = [node for node in with_it if node.transfer is None and self._takes(node, first)]
+        behind = [
+            node
+            for node in listeners
+            if (node.transfer is not None and not node.transfer.completed)
+            or upcoming[node.id] not in (None, first)
+        ]
+        if not behind and _worth_it(ready):
+            self._begin_cast(now, first, ready)
+            return set()
+        late = behind or [
+            node for node in with_it if node.transfer is not None and node.id not in self._laggards
+        ]
+        hopeless = any(node.id in self._laggards or node.request is first for node in late)
+        if not ready or hopeless or not _worth_it([*ready, *late]):
+            return set()
+        if held is not first:
+            timing = ready[0].timing
+            patience = _HOLD_TIMEOUTS * timing.timeout(WINDOW)
+            self._hold_until = now + max(patience, _HOLD_SHARE * timing.answer_s)
+        if now >= self._hold_until:
+            self._laggards.update((node.id, _LAG_IMAGES) for node in late)
+            return set()
+        self._held = first
+        return {node.id for node in ready}
+
+    def _begin_cast(self, now: float, request: Request, ready: list[Node]) -> None:
         doubted = {node.id for node in ready if node.doubted}
         transfers = {}
         for node in ready:
-            while node.queue.popleft() is not first:
+            while node.queue.popleft() is not request:
                 pass
-            transfers[node.id] = self._begin(now, node, first)
+            transfers[node.id] = self._begin(now, node, request)
         for node in self._nodes.values():
             newest = node.newest_request
             if not _listens(node):
                 continue
-            if newest is None or is_newer(first.id, newest):
-                node.newest_request = first.id
-        self._cast = Cast(first.chunks, transfers, doubted, now)
-        self._cast_request = first
+            if newest is None or is_newer(request.id, newest):
+                node.newest_request = request.id
+        self._cast = Cast(request.chunks, transfers, doubted, now)
+        self._cast_request = self._last_cast = request
 
     def _takes(self, node: Node, request: Request) -> bool:
         """Whether a node takes a request under the number that all know it by."""
@@ -191,3 +239,13 @@ class Sending:
 def _listens(node: Node) -> bool:
     """Whether a node, alive or not, has announced that it listens to the group."""
     return not node.serial and node.hello is not None and node.hello.multicast
+
+
+def _upcoming(node: Node) -> Request | None:
+    """The next image that a node is to get."""
+    return next((request for request in node.queue if not request.settled(node.id)), None)
+
+
+def _worth_it(nodes: list[Node]) -> bool:
+    """Whether multicast saves anything: it probably reaches several of these."""
+    return sum(not node.doubted for node in nodes) > 1
