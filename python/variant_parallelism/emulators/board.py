@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 from variant_parallelism.emulators.network.attachment import Attachment
+from variant_parallelism.emulators.ports import LOOPBACK
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import BoardInfo
+from variant_parallelism.text_files import write_whole
 from variant_parallelism.wire import Provision
 
 Transport = Literal["serial", "udp"]
@@ -89,6 +91,40 @@ class BoardConfig:
     @property
     def name(self) -> str:
         return f"node-{self.node}"
+
+
+class ConfiguredBoard:
+    """What a `Board` knows from its configuration alone, and the file of its provisioning block."""
+
+    def __init__(self, config: BoardConfig) -> None:
+        self._config = config
+        self._block = config.workdir / f"{config.name}.provision.bin"
+
+    @property
+    def name(self) -> str:
+        return self._config.name
+
+    @property
+    def node(self) -> int:
+        return self._config.node
+
+    @property
+    def serial_url(self) -> str | None:
+        if self._config.transport != "serial":
+            return None
+        return f"socket://{LOOPBACK}:{self._config.port}"
+
+    @property
+    def udp_endpoint(self) -> str | None:
+        config = self._config
+        if config.transport != "udp":
+            return None
+        return config.attachment.endpoint if config.attachment else f"{LOOPBACK}:{config.port}"
+
+    def _write_block(self) -> None:
+        """Write the identity with the next boot counter. It holds keys: mode 600."""
+        provision = replace(self._config.provision, boot=self._config.next_boot())
+        write_whole(self._block, provision.pack(), 0o600)
 
 
 class Emulator(Protocol):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
 import subprocess
-from dataclasses import replace
 from typing import Any
 
-from variant_parallelism.emulators.board import Board, BoardConfig, PortTakenError, Transport
+from variant_parallelism.emulators.board import (
+    Board,
+    BoardConfig,
+    ConfiguredBoard,
+    PortTakenError,
+    Transport,
+)
 from variant_parallelism.emulators.gdb import GdbError, write_memory
 from variant_parallelism.emulators.network.attachment import DatagramPort
 from variant_parallelism.emulators.ports import LOOPBACK, PortPool
@@ -50,36 +54,14 @@ class QemuEmulator:
         return QemuBoard(config)
 
 
-class QemuBoard:
+class QemuBoard(ConfiguredBoard):
     """One QEMU process, controlled over QMP on a socket pair (no path, no port, no race)."""
 
     def __init__(self, config: BoardConfig) -> None:
-        self._config = config
-        self._block = config.workdir / f"{config.name}.provision.bin"
+        super().__init__(config)
         self._log = config.workdir / f"{config.name}.qemu.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._qmp: QmpClient | None = None
-
-    @property
-    def name(self) -> str:
-        return self._config.name
-
-    @property
-    def node(self) -> int:
-        return self._config.node
-
-    @property
-    def serial_url(self) -> str | None:
-        if self._config.transport != "serial":
-            return None
-        return f"socket://{LOOPBACK}:{self._config.port}"
-
-    @property
-    def udp_endpoint(self) -> str | None:
-        config = self._config
-        if config.transport != "udp":
-            return None
-        return config.attachment.endpoint if config.attachment else f"{LOOPBACK}:{config.port}"
 
     @property
     def running(self) -> bool:
@@ -130,8 +112,7 @@ class QemuBoard:
         if self.running:
             raise VpError(f"{self.name} is running already")
         self._reap()
-        provision = replace(self._config.provision, boot=self._config.next_boot())
-        self._write_block(provision.pack())
+        self._write_block()
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -210,13 +191,6 @@ class QemuBoard:
         if self._process is not None:
             self._process.wait()
             self._process = None
-
-    def _write_block(self, block: bytes) -> None:
-        partial = self._block.with_name(self._block.name + ".part")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(block)
-        os.replace(partial, self._block)
 
     def _start_error(self, error: str, status: int) -> VpError:
         text = last_line(self._log) or error

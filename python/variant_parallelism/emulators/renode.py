@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from variant_parallelism._paths import firmware_dir
-from variant_parallelism.emulators.board import Board, BoardConfig, PortTakenError, Transport
+from variant_parallelism.emulators.board import (
+    Board,
+    BoardConfig,
+    ConfiguredBoard,
+    PortTakenError,
+    Transport,
+)
 from variant_parallelism.emulators.network.attachment import DatagramPort
-from variant_parallelism.emulators.ports import LOOPBACK
 from variant_parallelism.emulators.renode_monitor import (
     RenodeError,
     RenodeMonitor,
@@ -162,33 +165,13 @@ class Emulation:
         self._on.clear()
 
 
-class RenodeBoard:
+class RenodeBoard(ConfiguredBoard):
     """One machine. Power off is a halted processor, lines cut and, at the next start, empty RAM."""
 
     def __init__(self, config: BoardConfig, emulation: Emulation) -> None:
-        self._config = config
+        super().__init__(config)
         self._emulation = emulation
-        self._block = config.workdir / f"{config.name}.provision.bin"
         self._line: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self._config.name
-
-    @property
-    def node(self) -> int:
-        return self._config.node
-
-    @property
-    def serial_url(self) -> str | None:
-        if self._config.transport != "serial":
-            return None
-        return f"socket://{LOOPBACK}:{self._config.port}"
-
-    @property
-    def udp_endpoint(self) -> str | None:
-        attachment = self._config.attachment
-        return attachment.endpoint if attachment is not None else None
 
     @property
     def running(self) -> bool:
@@ -202,8 +185,7 @@ class RenodeBoard:
             raise VpError(
                 f"board {self._config.board.name} has no {PLATFORM}: Renode needs {platform}"
             )
-        provision = replace(self._config.provision, boot=self._config.next_boot())
-        self._write_block(provision.pack())
+        self._write_block()
         try:
             self._power_on(platform)
         except BaseException:
@@ -308,10 +290,3 @@ class RenodeBoard:
     def log(self) -> str:
         """What Renode has logged, for all boards."""
         return self._emulation.log()
-
-    def _write_block(self, block: bytes) -> None:
-        partial = self._block.with_name(self._block.name + ".part")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(block)
-        os.replace(partial, self._block)
