@@ -162,7 +162,11 @@ def flash(
 
     prepared = {node.id: _attempt(partial(prepare, node)) for node in nodes}
     try:
-        with HelloPost.at_gateway(fleet) as post, shown(nodes, quiet=as_json) as show:
+        with (
+            _interruptible(),
+            HelloPost.at_gateway(fleet) as post,
+            shown(nodes, quiet=as_json) as show,
+        ):
             flasher = Flasher(fleet, post, state_dir=state_dir, timeout_s=timeout_s)
             outcomes = _run(flasher, nodes, prepared, show)
     except KeyboardInterrupt:
