@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.inbound import Inbound, stale_warning
 from variant_parallelism.gateway.outbound import Outbound
@@ -145,19 +146,28 @@ class Core:
             self._error(now, node, body)
 
     def submit(
-        self, now: float, image: NDArray[np.uint8], k: int | None, deadline_s: float | None
+        self,
+        now: float,
+        image: NDArray[np.uint8],
+        k: int | None,
+        deadline_s: float | None,
+        label: int | None = None,
     ) -> Request:
         """Ask every live node about a uint8 image (H, W, C); `Answered` follows in `events`.
 
-        k and the deadline (seconds from now) default to the fleet's. VpError if they or the
-        image's shape are impossible.
+        k and the deadline (seconds from now) default to the fleet's; `label` is the right class,
+        if known. VpError if they or the image's shape are impossible.
         """
         k = self.fleet.table.k if k is None else k
         if deadline_s is None:
             deadline_s = self.fleet.table.deadline_ms / 1000
         check(self.fleet, image, k, deadline_s)
+        classes = len(self.fleet.manifest.classes)
+        if label is not None and not 0 <= label < classes:
+            raise VpError(f"label {label} is no class: the fleet has 0 to {classes - 1}")
         self._out.begin_request()
         request = self._book.add(image, k, now, now + deadline_s)
+        request.label = label
         self.counters.requests += 1
         for node in self.nodes.values():
             if node.state == "up":
@@ -336,7 +346,8 @@ class Core:
             self.counters.lost += 1
         for node in request.asked - request.votes.keys():
             self.nodes[node].counters.lost += 1
-        self.events.append(Answered(conclude(self.fleet, request, now)))
+        image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
+        self.events.append(Answered(conclude(self.fleet, request, now), image))
         self._forget(request)
 
     def _forget(self, request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from variant_parallelism.gateway.faults import fault_bits
@@ -11,6 +12,7 @@ from variant_parallelism.gateway.types import (
     Event,
     Faulted,
     NodeChanged,
+    NodeEstimate,
     NodeStatus,
 )
 from variant_parallelism.wire import Fault
@@ -32,12 +34,16 @@ def answer_json(answer: Answer) -> dict[str, Any]:
                 "latency_ms": _rounded(vote.latency_ms),
                 "inference_ms": _rounded(vote.inference_ms),
                 "wire_bytes": vote.wire_bytes,
+                "counted": vote.counted,
             }
             for vote in answer.votes
         ],
         "missing": list(answer.missing),
         "errors": {str(node): text for node, text in answer.errors.items()},
         "latency_ms": _rounded(answer.latency_ms),
+        "spared": list(answer.spared),
+        "label": answer.label,
+        "triggered": answer.triggered,
     }
 
 
@@ -68,7 +74,15 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
             "multicast": hello.multicast,
         },
         "fault": None if node.fault is None else fault_json(node.fault),
+        "estimate": None if node.estimate is None else _estimate_json(node.estimate),
         "counters": node.counters.as_dict(),
+    }
+
+
+def _estimate_json(estimate: NodeEstimate) -> dict[str, Any]:
+    return {
+        name: round(value, 6) if isinstance(value, float) else value
+        for name, value in asdict(estimate).items()
     }
 
 

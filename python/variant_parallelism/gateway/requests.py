@@ -36,6 +36,8 @@ class Request:
     errors: dict[int, str] = field(default_factory=dict)
     numbers: dict[int, int] = field(default_factory=dict)
     """Numbers on the wire for the nodes that had begun a newer request than `id`."""
+    label: int | None = None
+    """The right class, if the caller knows it."""
     encoded: dict[tuple[int, int, bool], tuple[int, bytes]] = field(default_factory=dict)
     """Messages ready to send, with their counters, by number, chunk and report flag."""
 
@@ -153,7 +155,16 @@ def conclude(fleet: Fleet, request: Request, now: float) -> Answer:
     if not votes:
         nothing = np.zeros(len(fleet.manifest.classes))
         return Answer(
-            request.id, None, None, None, nothing, votes, missing, request.errors, latency_ms
+            request.id,
+            None,
+            None,
+            None,
+            nothing,
+            votes,
+            missing,
+            request.errors,
+            latency_ms,
+            label=request.label,
         )
     shares = combine(fleet, [(nodes[vote.node].weight, vote.entries) for vote in votes])
     best = int(winner(shares))
@@ -167,4 +178,5 @@ def conclude(fleet: Fleet, request: Request, now: float) -> Answer:
         missing,
         request.errors,
         latency_ms,
+        label=request.label,
     )

@@ -133,17 +133,23 @@ class Gateway:
         return self._alive()
 
     async def classify(
-        self, image: NDArray[np.uint8], *, k: int | None = None, deadline_ms: float | None = None
+        self,
+        image: NDArray[np.uint8],
+        *,
+        k: int | None = None,
+        deadline_ms: float | None = None,
+        label: int | None = None,
     ) -> Answer:
         """Ask every live node about a uint8 image (H, W, C).
 
         Returns at once when all of them have answered, at the deadline with what there is. k and
-        the deadline default to the fleet's. VpError if they or the image's shape are impossible.
+        the deadline default to the fleet's. `label` is the right class, if known: it comes back in
+        the answer. VpError if they or the image's shape are impossible.
         """
         if not self._open:
             raise VpError("the gateway is closed")
         deadline_s = None if deadline_ms is None else deadline_ms / 1000
-        request = self._core.submit(self._loop.time(), image, k, deadline_s)
+        request = self._core.submit(self._loop.time(), image, k, deadline_s, label)
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[request.id] = future
         self._flush()

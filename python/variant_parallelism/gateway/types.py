@@ -13,7 +13,8 @@ from variant_parallelism.wire import Fault, Hello
 
 Entries: TypeAlias = tuple[tuple[int, int], ...]
 Transport: TypeAlias = Literal["serial", "udp"]
-State: TypeAlias = Literal["up", "dead", "unknown", "refused"]
+State: TypeAlias = Literal["up", "dead", "unknown", "refused", "quarantined"]
+"""`quarantined`: alive, but its votes do not count and nobody waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Vote:
 
     `latency_ms` runs from the first chunk sent to the answer, `inference_ms` is the node's own
     time for resize, inference and top-k. `wire_bytes` counts the answer with its framing.
+    `counted` is false for a vote that had no part in the answer: its node was quarantined.
     """
 
     node: int
@@ -30,15 +32,18 @@ class Vote:
     latency_ms: float
     inference_ms: float
     wire_bytes: int
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """The combined answer to one image.
+    """The combined answer to one image, or to what the nodes captured at one trigger.
 
     `scores` are float64 shares (C,) of the total weight of the nodes that answered, and `score`
     is the winner's. `class_index`, `class_name` and `score` are None if no node answered.
-    `missing` are the fleet's nodes without a vote, `errors` says why some of them have none.
+    `missing` are the fleet's nodes without a vote, `errors` says why some of them have none;
+    `spared` are nodes that were not asked, because those that were agreed. `label` is the class
+    that the caller says is right, if known.
     """
 
     request: int
@@ -50,6 +55,24 @@ class Answer:
     missing: tuple[int, ...]
     errors: dict[int, str]
     latency_ms: float
+    spared: tuple[int, ...] = ()
+    label: int | None = None
+    triggered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEstimate:
+    """Running estimates of one node, over its recent requests. None where nothing is known yet.
+
+    `agreement` is the share of its votes whose first class was the fleet's, `reliability` the
+    share of requests that it was asked and answered in time; latencies in milliseconds.
+    """
+
+    agreement: float | None = None
+    reliability: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    samples: int = 0
 
 
 @dataclass(slots=True)
@@ -109,6 +132,7 @@ class NodeStatus:
     boot: int | None
     counters: Counters
     fault: Fault | None = None
+    estimate: NodeEstimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +144,12 @@ class NodeChanged:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answered:
-    """A request ended, with or without an answer."""
+    """A request ended, with or without an answer. `image` is what was asked about (H, W, C)."""
 
     answer: Answer
+    image: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
