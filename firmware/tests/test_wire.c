@@ -21,6 +21,7 @@ static int pack(uint8_t type, const void *fields, uint16_t classes, uint8_t *out
     case VP_PREDICTION: return vp_prediction_pack(fields, classes, out, capacity);
     case VP_ERROR: return vp_error_pack(fields, out, capacity);
     case VP_FAULT: return vp_fault_pack(fields, out, capacity);
+    case VP_TRIGGER: return vp_trigger_pack(fields, out, capacity);
     default: return 0;
     }
 }
@@ -32,6 +33,7 @@ typedef union any_payload {
     vp_prediction prediction;
     vp_error error;
     vp_fault fault;
+    vp_trigger trigger;
 } any_payload;
 
 static int unpack(uint8_t type, bytes payload, uint16_t classes, any_payload *out)
@@ -44,6 +46,7 @@ static int unpack(uint8_t type, bytes payload, uint16_t classes, any_payload *ou
         return vp_prediction_unpack(payload.at, payload.size, classes, &out->prediction);
     case VP_ERROR: return vp_error_unpack(payload.at, payload.size, &out->error);
     case VP_FAULT: return vp_fault_unpack(payload.at, payload.size, &out->fault);
+    case VP_TRIGGER: return vp_trigger_unpack(payload.at, payload.size, &out->trigger);
     default: return payload.size == 0u ? VP_WIRE_OK : VP_WIRE_SHORT;
     }
 }
@@ -163,7 +166,7 @@ static void test_refusals(void)
     header.counter = 0;
     header.type = 0;
     CHECK(vp_message_seal(&header, payload, 0, NULL, out, sizeof(out)) == VP_WIRE_VALUE);
-    header.type = VP_FAULT + 1;
+    header.type = VP_TRIGGER + 1;
     CHECK(vp_message_seal(&header, payload, 0, NULL, out, sizeof(out)) == VP_WIRE_VALUE);
 }
 
@@ -249,7 +252,7 @@ static void test_garbage(void)
                 const int decoded =
                     vp_cobs_decode(deframer.frame, (size_t)size, message, sizeof(message));
                 if (decoded > 0) {
-                    for (uint8_t type = VP_HELLO; type <= VP_FAULT; type++) {
+                    for (uint8_t type = VP_HELLO; type <= VP_TRIGGER; type++) {
                         const bytes payload = {(size_t)decoded, message};
                         (void)unpack(type, payload, 10, &fields);
                     }

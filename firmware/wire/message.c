@@ -10,7 +10,7 @@
 
 static int type_ok(uint8_t type)
 {
-    return type >= VP_HELLO && type <= VP_FAULT;
+    return type >= VP_HELLO && type <= VP_TRIGGER;
 }
 
 static size_t trailer_size(int authenticated)

@@ -10,13 +10,14 @@
 #define PREDICTION_HEAD 4u
 #define ERROR_SIZE 3u
 #define FAULT_SIZE 24u
+#define TRIGGER_SIZE 4u
 #define NARROW_CLASSES 256u
 
 static int hello_ok(const vp_hello *hello)
 {
     return hello->classes > 0u && hello->height > 0u && hello->width > 0u &&
            hello->channels > 0u && hello->reset_cause <= VP_RESET_FAULT &&
-           (hello->flags & ~VP_HELLO_MULTICAST) == 0;
+           (hello->flags & ~(VP_HELLO_MULTICAST | VP_HELLO_SENSOR)) == 0;
 }
 
 int vp_hello_pack(const vp_hello *hello, uint8_t *out, size_t capacity)
@@ -224,7 +225,7 @@ int vp_prediction_unpack(const uint8_t *payload, size_t size, uint16_t classes,
 
 static int error_ok(const vp_error *error)
 {
-    return error->code >= VP_ERROR_TOO_LARGE && error->code <= VP_ERROR_MODEL;
+    return error->code >= VP_ERROR_TOO_LARGE && error->code <= VP_ERROR_CAPTURE;
 }
 
 int vp_error_pack(const vp_error *error, uint8_t *out, size_t capacity)
@@ -276,4 +277,35 @@ int vp_fault_unpack(const uint8_t *payload, size_t size, vp_fault *fault)
     fault->hard_status = vp_get32(payload + 16);
     fault->address = vp_get32(payload + 20);
     return VP_WIRE_OK;
+}
+
+/* k is the node's to judge. */
+static int trigger_ok(const vp_trigger *trigger)
+{
+    return (trigger->flags & ~VP_TRIGGER_REPORT) == 0;
+}
+
+int vp_trigger_pack(const vp_trigger *trigger, uint8_t *out, size_t capacity)
+{
+    if (!trigger_ok(trigger)) {
+        return VP_WIRE_VALUE;
+    }
+    if (capacity < TRIGGER_SIZE) {
+        return VP_WIRE_SPACE;
+    }
+    vp_put16(out, trigger->request);
+    out[2] = trigger->k;
+    out[3] = trigger->flags;
+    return (int)TRIGGER_SIZE;
+}
+
+int vp_trigger_unpack(const uint8_t *payload, size_t size, vp_trigger *trigger)
+{
+    if (size != TRIGGER_SIZE) {
+        return VP_WIRE_SHORT;
+    }
+    trigger->request = vp_get16(payload);
+    trigger->k = payload[2];
+    trigger->flags = payload[3];
+    return trigger_ok(trigger) ? VP_WIRE_OK : VP_WIRE_VALUE;
 }

@@ -39,8 +39,9 @@ def body_of(kind: wire.MessageType, fields: dict[str, Any]) -> wire.Body:
     """A vector's fields as the dataclass that they describe."""
     if kind is wire.MessageType.HELLO:
         given = {name: value for name, value in fields.items() if name != "flags"}
+        given |= {"sensor": bool(fields["flags"] & 2)}
         given |= {"reset_cause": wire.ResetCause(fields["reset_cause"])}
-        given |= {"firmware": tuple(fields["firmware"]), "multicast": bool(fields["flags"])}
+        given |= {"firmware": tuple(fields["firmware"]), "multicast": bool(fields["flags"] & 1)}
         return wire.Hello(**given)
     if kind is wire.MessageType.DISCOVER:
         return wire.Discover()
@@ -48,6 +49,8 @@ def body_of(kind: wire.MessageType, fields: dict[str, Any]) -> wire.Body:
         given = {name: value for name, value in fields.items() if name != "flags"}
         data = bytes.fromhex(fields["data"])
         return wire.Input(**given | {"report": bool(fields["flags"]), "data": data})
+    if kind is wire.MessageType.TRIGGER:
+        return wire.Trigger(fields["request"], fields["k"], bool(fields["flags"]))
     if kind is wire.MessageType.SACK:
         ranges = tuple((first, count) for first, count in fields["ranges"])
         return wire.Sack(fields["request"], fields["received"], ranges)
@@ -170,6 +173,7 @@ def bodies(draw: st.DrawFn, classes: int) -> wire.Body:
             draw(u16),
             draw(st.text("abcxyz0189-_", max_size=16)),
             draw(st.booleans()),
+            draw(st.booleans()),
         )
     if kind is wire.MessageType.DISCOVER:
         return wire.Discover()
@@ -186,6 +190,8 @@ def bodies(draw: st.DrawFn, classes: int) -> wire.Body:
         )
         entries = sorted(draw(scores).items(), key=lambda item: (-item[1], item[0]))
         return wire.Prediction(draw(u16), draw(u16) / 4, tuple(entries))
+    if kind is wire.MessageType.TRIGGER:
+        return wire.Trigger(draw(u16), draw(u8), draw(st.booleans()))
     if kind is wire.MessageType.FAULT:
         return wire.Fault(*(draw(u32) for _ in range(6)))
     return wire.NodeError(draw(u16), draw(st.sampled_from(list(wire.ErrorCode))))
@@ -296,6 +302,7 @@ def test_an_answer_of_two_entries_has_at_most_27_bytes_on_a_serial_line() -> Non
         wire.Input(0, 300, False, 1, 1, 1, 0, b""),
         wire.Input(0, 1, False, 1, 1, 1, 0, bytes(513)),
         wire.Fault(2**32, 0, 0, 0, 0, 0),
+        wire.Trigger(65536, 1, False),
     ],
     ids=lambda body: type(body).__name__,
 )

@@ -49,7 +49,8 @@ enum vp_wire_type {
     VP_SACK = 4,       /**< Node: which chunks of an input are here. */
     VP_PREDICTION = 5, /**< Node: the top-k of an input. */
     VP_ERROR = 6,      /**< Node: why an input gets no prediction. */
-    VP_FAULT = 7       /**< Node: the fault that reset it. */
+    VP_FAULT = 7,      /**< Node: the fault that reset it. */
+    VP_TRIGGER = 8     /**< Gateway: capture an input of your own and answer. */
 };
 
 enum vp_reset_cause {
@@ -61,11 +62,16 @@ enum vp_reset_cause {
 };
 
 enum vp_hello_flag {
-    VP_HELLO_MULTICAST = 1 /**< Listens to the group of its provisioning block. */
+    VP_HELLO_MULTICAST = 1, /**< Listens to the group of its provisioning block. */
+    VP_HELLO_SENSOR = 2     /**< Has an input source of its own: TRIGGER makes it capture. */
 };
 
 enum vp_input_flag {
     VP_INPUT_REPORT = 1 /**< Answer this chunk with a SACK (and a PREDICTION already made). */
+};
+
+enum vp_trigger_flag {
+    VP_TRIGGER_REPORT = 1 /**< Say how far this request is, or why it gets no answer. */
 };
 
 enum vp_error_code {
@@ -73,7 +79,9 @@ enum vp_error_code {
     VP_ERROR_SHAPE = 2,      /**< Channels differ from the model's, or a side is 0 or too long. */
     VP_ERROR_K = 3,          /**< k is 0, over VP_WIRE_MAX_K, or over the number of classes. */
     VP_ERROR_SUPERSEDED = 4, /**< A newer request replaced this one before it was answered. */
-    VP_ERROR_MODEL = 5       /**< The runtime failed on this input. */
+    VP_ERROR_MODEL = 5,      /**< The runtime failed on this input. */
+    VP_ERROR_SOURCE = 6,     /**< TRIGGER: the node has no input source. */
+    VP_ERROR_CAPTURE = 7     /**< TRIGGER: the node's input source failed. */
 };
 
 typedef struct vp_wire_header {
@@ -152,6 +160,12 @@ typedef struct vp_error {
     uint8_t code;          /**< enum vp_error_code. */
 } vp_error;
 
+typedef struct vp_trigger {
+    uint16_t request;      /**< In the same order as those of INPUT. */
+    uint8_t k;
+    uint8_t flags;         /**< enum vp_trigger_flag. */
+} vp_trigger;
+
 /** Anti-replay window of one sender (RFC 4303, section 3.4.3); starts zeroed. */
 typedef struct vp_replay {
     uint64_t highest;      /**< Highest counter accepted. */
@@ -224,6 +238,8 @@ int vp_error_pack(const vp_error *error, uint8_t *out, size_t capacity);
 int vp_error_unpack(const uint8_t *payload, size_t size, vp_error *error);
 int vp_fault_pack(const vp_fault *fault, uint8_t *out, size_t capacity);
 int vp_fault_unpack(const uint8_t *payload, size_t size, vp_fault *fault);
+int vp_trigger_pack(const vp_trigger *trigger, uint8_t *out, size_t capacity);
+int vp_trigger_unpack(const uint8_t *payload, size_t size, vp_trigger *trigger);
 
 #ifdef __cplusplus
 }

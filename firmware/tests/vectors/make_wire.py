@@ -22,6 +22,7 @@ from wire_reference import (
     INPUT,
     PREDICTION,
     SACK,
+    TRIGGER,
     cobs,
     crc32c,
     flip,
@@ -99,6 +100,10 @@ def fault(**changes: int) -> dict[str, Any]:
     return {**fields, **changes}
 
 
+def trigger(**changes: int) -> dict[str, Any]:
+    return {"request": 40001, "k": 2, "flags": 0, **changes}
+
+
 def chunk(number: int, data: bytes, **changes: Any) -> dict[str, Any]:
     fields = {
         "request": 40000,
@@ -167,6 +172,13 @@ def messages() -> list[dict[str, Any]]:
         *message("error", ERROR, {"request": 513, "code": 4}),
         *message("fault", FAULT, fault()),
         *message("fault of Armv6-M", FAULT, fault(status=0, hard_status=0, address=0)),
+        *message("hello of a node with a source", HELLO, hello(flags=2)),
+        *message("hello of a node with a source, in a group", HELLO, hello(flags=3)),
+        *message("trigger", TRIGGER, trigger(), node=65535),
+        *message("trigger asked again", TRIGGER, trigger(flags=1)),
+        *message("trigger with a k that the node refuses", TRIGGER, trigger(k=255)),
+        *message("error without a source", ERROR, {"request": 513, "code": 6}),
+        *message("error of a source", ERROR, {"request": 513, "code": 7}),
     ]
 
 
@@ -192,7 +204,7 @@ def bad_messages() -> list[dict[str, Any]]:
         ("version 2", retype(ERROR, 2, plain), None, "VERSION_BAD"),
         ("version 7", retype(ERROR, 7, plain), None, "VERSION_BAD"),
         ("type 0", retype(0, 1, plain), None, "TYPE_BAD"),
-        ("type 8", retype(8, 1, plain), None, "TYPE_BAD"),
+        ("type 9", retype(9, 1, plain), None, "TYPE_BAD"),
         ("type 15", retype(15, 1, plain), None, "TYPE_BAD"),
         ("last byte missing", plain[:-1], None, "DAMAGED"),
         ("bit 8 of a plain one flipped", flip(plain, 8), None, "DAMAGED"),
@@ -232,7 +244,7 @@ def bad_payloads() -> list[dict[str, Any]]:
         ("hello without columns", HELLO, pack(HELLO, hello(width=0), 10), 10, "VALUE"),
         ("hello without channels", HELLO, pack(HELLO, hello(channels=0), 10), 10, "VALUE"),
         ("hello reset cause", HELLO, pack(HELLO, hello(reset_cause=5), 10), 10, "VALUE"),
-        ("hello flags", HELLO, pack(HELLO, hello(flags=2), 10), 10, "VALUE"),
+        ("hello flags", HELLO, pack(HELLO, hello(flags=4), 10), 10, "VALUE"),
         ("input short", INPUT, good_input[:-1], 10, "SHORT"),
         ("input long", INPUT, good_input + bytes(513), 10, "SHORT"),
         ("input flags", INPUT, pack(INPUT, chunk(0, b"", flags=2), 10), 10, "VALUE"),
@@ -263,9 +275,12 @@ def bad_payloads() -> list[dict[str, Any]]:
         ("error short", ERROR, b"\1\1", 10, "SHORT"),
         ("error long", ERROR, b"\1\1\1\1", 10, "SHORT"),
         ("error code 0", ERROR, b"\1\1\0", 10, "VALUE"),
-        ("error code 6", ERROR, b"\1\1\6", 10, "VALUE"),
+        ("error code 8", ERROR, b"\1\1\10", 10, "VALUE"),
         ("fault short", FAULT, bytes(23), 10, "SHORT"),
         ("fault long", FAULT, bytes(25), 10, "SHORT"),
+        ("trigger short", TRIGGER, bytes(3), 10, "SHORT"),
+        ("trigger long", TRIGGER, bytes(5), 10, "SHORT"),
+        ("trigger flags", TRIGGER, pack(TRIGGER, trigger(flags=2), 10), 10, "VALUE"),
     ]
     return [
         {"name": name, "type": kind, "payload": data.hex(), "classes": classes, "error": error}

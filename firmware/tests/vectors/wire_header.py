@@ -17,6 +17,7 @@ STRUCTS = {
     5: "vp_prediction",
     6: "vp_error",
     7: "vp_fault",
+    8: "vp_trigger",
 }
 
 HEAD = """\

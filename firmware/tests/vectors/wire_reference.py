@@ -11,7 +11,7 @@ from typing import Any
 
 VERSION = 1
 CHUNK = 512
-HELLO, DISCOVER, INPUT, SACK, PREDICTION, ERROR, FAULT = 1, 2, 3, 4, 5, 6, 7
+HELLO, DISCOVER, INPUT, SACK, PREDICTION, ERROR, FAULT, TRIGGER = 1, 2, 3, 4, 5, 6, 7, 8
 
 
 def crc32c(data: bytes) -> int:
@@ -86,6 +86,8 @@ def pack(kind: int, fields: dict[str, Any], classes: int) -> bytes:
         return struct.pack("<HH", f["request"], f["time_quarter_ms"]) + entries
     if kind == ERROR:
         return struct.pack("<HB", f["request"], f["code"])
+    if kind == TRIGGER:
+        return struct.pack("<HBB", f["request"], f["k"], f["flags"])
     names = ("pc", "lr", "psr", "status", "hard_status", "address")
     return struct.pack("<6I", *(f[name] for name in names))
 

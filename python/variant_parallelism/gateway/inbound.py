@@ -11,6 +11,7 @@ from variant_parallelism.wire import (
     Discover,
     Header,
     Input,
+    Trigger,
     WireError,
     peek,
     unpack,
@@ -62,7 +63,7 @@ class Inbound:
         except WireError:
             self._count(node, "damaged")
             return None
-        if isinstance(body, Discover | Input):
+        if isinstance(body, Discover | Input | Trigger):
             self._count(node, "foreign")
             return None
         return node, header, body

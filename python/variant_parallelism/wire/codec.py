@@ -37,6 +37,7 @@ class MessageType(IntEnum):
     PREDICTION = lib.VP_PREDICTION
     ERROR = lib.VP_ERROR
     FAULT = lib.VP_FAULT
+    TRIGGER = lib.VP_TRIGGER
 
 
 class WireError(ValueError):

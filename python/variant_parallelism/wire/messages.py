@@ -33,6 +33,8 @@ class ErrorCode(IntEnum):
     K = lib.VP_ERROR_K
     SUPERSEDED = lib.VP_ERROR_SUPERSEDED
     MODEL = lib.VP_ERROR_MODEL
+    SOURCE = lib.VP_ERROR_SOURCE
+    CAPTURE = lib.VP_ERROR_CAPTURE
 
     @property
     def text(self) -> str:
@@ -42,6 +44,8 @@ class ErrorCode(IntEnum):
             ErrorCode.K: "the node refuses this k",
             ErrorCode.SUPERSEDED: "replaced by a newer request",
             ErrorCode.MODEL: "the model's runtime failed on this image",
+            ErrorCode.SOURCE: "the node has no input source",
+            ErrorCode.CAPTURE: "the node's input source failed",
         }[self]
 
 
@@ -64,6 +68,8 @@ class Hello:
     board: str
     multicast: bool = False
     """Whether it listens to its multicast group."""
+    sensor: bool = False
+    """Whether it has an input source of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,19 @@ class Input:
     channels: int
     chunk: int
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """The gateway asks for an answer about an input that the node captures itself.
+
+    `report`: how far it is, or why there is no answer, is to be told at once.
+    """
+
+    type: ClassVar[MessageType] = MessageType.TRIGGER
+    request: int
+    k: int
+    report: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +154,7 @@ class Fault:
     address: int
 
 
-Body: TypeAlias = Hello | Discover | Input | Sack | Prediction | NodeError | Fault
+Body: TypeAlias = Hello | Discover | Input | Trigger | Sack | Prediction | NodeError | Fault
 
 
 def pack(body: Body, classes: int | None = None) -> bytes:
@@ -154,7 +173,7 @@ def pack(body: Body, classes: int | None = None) -> bytes:
     return bytes(ffi.buffer(out, size))
 
 
-def _to_c(body: Hello | Input | Sack | Prediction | NodeError | Fault, classes: int | None) -> Any:
+def _to_c(body: Body, classes: int | None) -> Any:
     """The C struct, its pack function and that function's further arguments."""
     if isinstance(body, Hello):
         return _hello_to_c(body), lib.vp_hello_pack, ()
@@ -166,6 +185,11 @@ def _to_c(body: Hello | Input | Sack | Prediction | NodeError | Fault, classes: 
         c.chunk, c.data_size = body.chunk, len(body.data)
         c.data[0 : len(body.data)] = body.data
         return c, lib.vp_input_pack, ()
+    if isinstance(body, Trigger):
+        c = ffi.new("vp_trigger *")
+        c.request, c.k = body.request, body.k
+        c.flags = lib.VP_TRIGGER_REPORT if body.report else 0
+        return c, lib.vp_trigger_pack, ()
     if isinstance(body, Sack):
         c = ffi.new("vp_sack *")
         c.request, c.received = body.request, body.received
@@ -183,6 +207,7 @@ def _to_c(body: Hello | Input | Sack | Prediction | NodeError | Fault, classes: 
         return c, lib.vp_prediction_pack, (_needed(classes),)
     if isinstance(body, Fault):
         return ffi.new("vp_fault *", asdict(body)), lib.vp_fault_pack, ()
+    assert isinstance(body, NodeError)
     c = ffi.new("vp_error *")
     c.request, c.code = body.request, body.code
     return c, lib.vp_error_pack, ()
@@ -199,7 +224,7 @@ def _hello_to_c(hello: Hello) -> Any:
     c.uptime_ms = hello.uptime_ms
     c.damaged, c.rejected = hello.damaged, hello.rejected
     c.board = hello.board.encode("ascii")
-    c.flags = lib.VP_HELLO_MULTICAST if hello.multicast else 0
+    c.flags = lib.VP_HELLO_MULTICAST * hello.multicast | lib.VP_HELLO_SENSOR * hello.sensor
     return c
 
 
@@ -242,6 +267,10 @@ def unpack(type: MessageType, payload: bytes, classes: int | None = None) -> Bod
         c = ffi.new("vp_fault *")
         checked(lib.vp_fault_unpack(payload, size, c))
         return Fault(c.pc, c.lr, c.psr, c.status, c.hard_status, c.address)
+    if type is MessageType.TRIGGER:
+        c = ffi.new("vp_trigger *")
+        checked(lib.vp_trigger_unpack(payload, size, c))
+        return Trigger(c.request, c.k, bool(c.flags & lib.VP_TRIGGER_REPORT))
     c = ffi.new("vp_error *")
     checked(lib.vp_error_unpack(payload, size, c))
     return NodeError(c.request, ErrorCode(c.code))
@@ -265,6 +294,7 @@ def _hello_from(payload: bytes) -> Hello:
         c.rejected,
         board,
         bool(c.flags & lib.VP_HELLO_MULTICAST),
+        bool(c.flags & lib.VP_HELLO_SENSOR),
     )
 
 
