@@ -94,11 +94,12 @@ class LoopbackFleet:
         self._add(node_id, boot)
 
     def unplug(self, node_id: int) -> None:
-        """Cut a serial node's connection; nothing listens at its port any more."""
+        """Cut a serial node's connection; nothing listens at its port any more. A pty's master is
+        left to its owner to close."""
         self.nodes[node_id].alive = False
         self._plugs.pop(node_id)()
 
-    def start_pty(self, node_id: int, master: int) -> None:
+    def start_pty(self, node_id: int, master: int, boot: int = 1) -> None:
         """A serial node at the other end of a pty."""
         tty.setraw(master)
         deframer = wire.Deframer()
@@ -106,8 +107,13 @@ class LoopbackFleet:
             master, lambda: self._deliver(node_id, deframer, os.read(master, 4096))
         )
         self._closers.append(lambda: self._loop.remove_reader(master))
+        self._plugs[node_id] = lambda: self._pull(node_id, master)
         self._senders[node_id] = lambda message: os.write(master, wire.frame(message))
-        self._add(node_id)
+        self._add(node_id, boot)
+
+    def _pull(self, node_id: int, master: int) -> None:
+        self._loop.remove_reader(master)
+        del self._senders[node_id]
 
     def _add(self, node_id: int, boot: int = 1) -> None:
         table = next(node for node in self.fleet.nodes if node.id == node_id)

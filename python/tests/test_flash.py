@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import pytest
 from serial.tools import list_ports
 
+from fake_usb import usb_port
 from variant_parallelism.errors import VpError
 from variant_parallelism.firmware import load_board
 from variant_parallelism.flash import choose as choosing
-from variant_parallelism.flash import listing, ports
+from variant_parallelism.flash import listing
 from variant_parallelism.flash.backend import (
     AccessError,
     AmbiguousTargetError,
@@ -39,17 +40,6 @@ def node(number: int = 3, **fields: object) -> NodeTable:
     if not {"serial", "udp", "emulated"} & set(fields):
         fields["serial"] = "/dev/ttyACM0"
     return NodeTable.model_validate({"id": number, "variant": "v0", **fields})
-
-
-def usb_port(device: str, number: str | None, vid: int | None = 0x0483) -> SimpleNamespace:
-    return SimpleNamespace(
-        device=device,
-        vid=vid,
-        serial_number=number,
-        manufacturer="ST",
-        product="STLink",
-        description=device,
-    )
 
 
 @pytest.fixture
@@ -116,6 +106,7 @@ def test_the_probe_that_is_the_nodes_serial_port_is_taken(
     connect(probe("066A"), probe("66B"))
     assert choose(BOARD, node(serial="/dev/ttyACM0"), Wish())[1].id == "66B"
     assert choose(BOARD, node(serial="/dev/ttyACM1"), Wish())[1].id == "066A"
+    assert choose(BOARD, node(serial="usb:66B"), Wish())[1].id == "66B"
 
 
 def test_two_probes_need_a_choice(connect: Connect, usb: object) -> None:
@@ -207,23 +198,19 @@ def test_closed_probes_are_found_by_their_usb_ids(
 
 
 def test_what_is_seen_is_listed_without_opening_it(
-    connect: Connect, usb: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+    connect: Connect, usb: list[SimpleNamespace]
 ) -> None:
     usb += [
         usb_port("/dev/ttyACM0", "066A01"),
         usb_port("/dev/ttyUSB0", "A5001"),
         usb_port("/dev/ttyS0", None, vid=None),
     ]
-    monkeypatch.setattr(ports, "_links", lambda: {"/dev/ttyUSB0": "/dev/serial/by-id/usb-FT"})
     connect(probe("066A01", "/dev/ttyACM0"), probe("066A02"), drive("/media/RPI-RP2"))
     seen = listing.look()
     told = seen.as_json()
     assert [entry["id"] for entry in told["probes"]] == ["066A01", "066A02"]
     assert told["drives"][0]["board"] == "pico"
-    assert [entry["port"] for entry in told["ports"]] == [
-        "/dev/ttyACM0",
-        "/dev/serial/by-id/usb-FT",
-    ]
+    assert [entry["port"] for entry in told["ports"]] == ["usb:066A01", "usb:A5001"]
     assert listing.next_steps(seen, "f.toml", [node(1), node(2)]) == [
         "vp-flash --node 1 --probe 066A01 f.toml",
         "vp-flash --node 1 --probe 066A02 f.toml",

@@ -19,6 +19,7 @@ from variant_parallelism.secret_file import read_secret
 from variant_parallelism.sinks_table import SinksTable
 from variant_parallelism.toml_lines import load_toml, located_error
 from variant_parallelism.toml_table import PathText, Table, is_host_name
+from variant_parallelism.usb_ports import UsbName, is_usb_name
 
 MAX_K = 16
 KEY_SIZE = 32
@@ -76,9 +77,12 @@ def _mac(text: str) -> str:
 
 
 def check_serial(text: str) -> str:
-    """A device or a pyserial URL, as far as that can be told unopened; else ValueError."""
+    """A device, usb:SERIAL or a pyserial URL, as far as that can be told unopened; else
+    ValueError."""
     if not text or not text.isprintable():
         raise ValueError(f"{text!r} is neither a device nor a URL such as socket://host:port")
+    if is_usb_name(text):
+        UsbName.parse(text)
     scheme = text.partition(":")[0].lower()
     if scheme in _NETWORK_SCHEMES:
         try:
@@ -124,10 +128,10 @@ class NetworkTable(Table):
 class NodeTable(Table):
     """`[[nodes]]`: one board, its variant and the way to reach it.
 
-    Exactly one of `serial` (a device or a pyserial URL), `udp` (host:port) and `emulated`
-    ("serial" or "udp": `vp demo` and `vp emulate` choose the ports). `probe` is the unique id, or
-    its beginning, of the debug probe that vp-flash reaches the board by; `mac` replaces the
-    address that vp-flash makes up.
+    Exactly one of `serial` (a device, `usb:SERIAL` or a pyserial URL), `udp` (host:port) and
+    `emulated` ("serial" or "udp": `vp demo` and `vp emulate` choose the ports). `probe` is the
+    unique id, or its beginning, of the debug probe that vp-flash reaches the board by; `mac`
+    replaces the address that vp-flash makes up.
     """
 
     id: Annotated[int, Field(ge=0, le=65534)]
@@ -157,7 +161,8 @@ class NodeTable(Table):
 
     @property
     def port_key(self) -> tuple[str, ...] | None:
-        """What no second node may use: equal for two spellings of one port."""
+        """What no second node may use: equal for two spellings of one port. What `usb:` names
+        have in common, `UsbName.overlaps` tells."""
         if self.udp is not None:
             return ("udp", *_place(self.udp))
         if self.serial is None:
@@ -165,7 +170,7 @@ class NodeTable(Table):
         url = urlsplit(self.serial)
         if url.scheme in _NETWORK_SCHEMES:
             return ("tcp", *_place(url.netloc))
-        is_url = "://" in self.serial
+        is_url = "://" in self.serial or is_usb_name(self.serial)
         return ("device", self.serial if is_url else os.path.realpath(self.serial))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from variant_parallelism.manifest import Manifest
 from variant_parallelism.toml_lines import located_error
+from variant_parallelism.usb_ports import UsbName, is_usb_name
 
 if TYPE_CHECKING:
     from variant_parallelism.fleet import FleetTable, NetworkTable, NodeTable
@@ -51,15 +52,15 @@ def check_nodes(path: Path, text: str, table: FleetTable, manifest: Manifest) ->
             raise located_error(path, text, ("nodes", index, "id"), f"two nodes have id {node.id}")
         ids.add(node.id)
         place = node.port_key
-        if place is not None and place in ports:
-            other = ports[place]
+        sharer = ports.get(place or ()) or _sharer(node, table.nodes[:index])
+        if sharer is not None:
             key = "serial" if node.serial else "udp"
-            alias = f" ({other.port})" if other.port != node.port else ""
+            alias = f" ({sharer.port})" if sharer.port != node.port else ""
             raise located_error(
                 path,
                 text,
                 ("nodes", index, key),
-                f"node {node.id} and node {other.id} are both on {node.port}{alias}",
+                f"node {node.id} and node {sharer.id} are both on {node.port}{alias}",
             )
         if place is not None:
             ports[place] = node
@@ -82,6 +83,17 @@ def check_nodes(path: Path, text: str, table: FleetTable, manifest: Manifest) ->
                 ("nodes", index, "variant"),
                 f"{node.variant!r} is not in {table.manifest} (it has {', '.join(known)})",
             )
+
+
+def _sharer(node: NodeTable, others: list[NodeTable]) -> NodeTable | None:
+    """Whose USB port may be this node's."""
+    if node.serial is None or not is_usb_name(node.serial):
+        return None
+    name = UsbName.parse(node.serial)
+    for other in others:
+        if is_usb_name(other.serial or "") and name.overlaps(UsbName.parse(other.serial or "")):
+            return other
+    return None
 
 
 def check_network(path: Path, text: str, table: FleetTable) -> None:

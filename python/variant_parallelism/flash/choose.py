@@ -17,11 +17,11 @@ from variant_parallelism.flash.backend import (
     NoTargetError,
     Target,
 )
-from variant_parallelism.flash.ports import same_serial_number, usb_device_of
 from variant_parallelism.flash.registry import backend as make_backend
 from variant_parallelism.flash.uf2_drive import drive_at
 from variant_parallelism.flash.usb_access import PERMISSION_HINT, closed_probes
 from variant_parallelism.fleet import NodeTable
+from variant_parallelism.usb_ports import same_serial_number, usb_device_of
 
 _WHAT = {
     "pyocd": "debug probe",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from variant_parallelism.flash.hello import Heard, HelloPost, Listener, await_he
 from variant_parallelism.flash.identity import identity
 from variant_parallelism.flash.record import BootRecord
 from variant_parallelism.fleet import Fleet, NodeTable
+from variant_parallelism.usb_ports import same_port
 from variant_parallelism.wire import Provision, WireError
 from variant_parallelism.wire.provisioning import PROVISION_SIZE
 
@@ -201,9 +201,7 @@ class Flasher:
         serial = work.node.serial
         if work.backend.name != "stm32-uart" or serial is None:
             return False
-        return serial == work.target.id or os.path.realpath(serial) == os.path.realpath(
-            work.target.id
-        )
+        return same_port(serial, work.target.id)
 
     def _next_boot(self, work: Work, connection: Connection) -> int:
         """Above every counter that this node, or one that its board was before, has used."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from variant_parallelism.emulators import EMULATORS
 from variant_parallelism.errors import VpError
 from variant_parallelism.flash.backend import Target
-from variant_parallelism.flash.ports import SerialPort, serial_ports
 from variant_parallelism.flash.registry import backend
 from variant_parallelism.flash.usb_access import PERMISSION_HINT, closed_probes
 from variant_parallelism.fleet import NodeTable
+from variant_parallelism.usb_ports import SerialPort, serial_ports
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -26,8 +26,8 @@ from variant_parallelism.flash.backend import (
     WrongBoardError,
 )
 from variant_parallelism.flash.chip_id import chip_id
-from variant_parallelism.flash.ports import port_of_usb_device
 from variant_parallelism.flash.usb_access import PERMISSION_HINT
+from variant_parallelism.usb_ports import port_of_usb_device
 
 _OPTIONS: dict[str, Any] = {
     "hide_programming_progress": True,

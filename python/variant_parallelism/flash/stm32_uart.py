@@ -23,10 +23,10 @@ from variant_parallelism.flash.backend import (
     Target,
     WrongBoardError,
 )
-from variant_parallelism.flash.ports import serial_ports
 from variant_parallelism.flash.stm32_bootloader import MAX_BLOCK, Bootloader
 from variant_parallelism.flash.stm32_chips import Stm32Chip, chip_name, chip_of_target
 from variant_parallelism.fleet import check_serial
+from variant_parallelism.usb_ports import NoSuchPortError, device_of, serial_ports
 
 BAUD = 115200
 _BLANK = b"\xff"
@@ -118,8 +118,10 @@ def _opened(path: str) -> Iterator[serial.Serial]:
     """The line as AN2606 wants it: 8 data bits, even parity, 1 stop bit."""
     try:
         port = serial.serial_for_url(
-            check_serial(path), BAUD, parity=serial.PARITY_EVEN, exclusive=True
+            device_of(check_serial(path)), BAUD, parity=serial.PARITY_EVEN, exclusive=True
         )
+    except NoSuchPortError as error:
+        raise NoTargetError(f"{path}: {error}") from None
     except (OSError, termios.error) as error:
         raise _open_error(path, error) from None
     except (ValueError, LookupError, TypeError, re.error):  # pySerial's, of what a URL asks for.

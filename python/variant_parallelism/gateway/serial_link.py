@@ -1,6 +1,7 @@
 """A serial port that stays open: reads, writes and reopens in threads of its own.
 
-Anything that pyserial's `serial_for_url` opens: a device, or `socket://host:port`.
+Anything that pyserial's `serial_for_url` opens (a device, or `socket://host:port`), and
+`usb:SERIAL`: looked up at every attempt, since a board comes back under another device.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 import serial
 
+from variant_parallelism.usb_ports import device_of
 from variant_parallelism.wire import MAX_FRAME
 
 _READ_TIMEOUT_S = 0.2
@@ -149,13 +151,17 @@ class SerialLink:
 
 
 def open_port(url: str, baud: int) -> Any:
-    """Open a device for this process alone, or a pyserial URL. OSError or ValueError if not."""
+    """Open a device or `usb:SERIAL` for this process alone, or a pyserial URL.
+
+    OSError or ValueError if that cannot be.
+    """
     write_timeout = _WRITE_TIMEOUT_S + 2 * _BITS_PER_BYTE * MAX_FRAME / baud
     options: dict[str, Any] = {"timeout": _READ_TIMEOUT_S, "write_timeout": write_timeout}
-    if "://" not in url:
+    device = device_of(url)
+    if "://" not in device:
         options["exclusive"] = True
     try:
-        return serial.serial_for_url(url, baudrate=baud, **options)
+        return serial.serial_for_url(device, baudrate=baud, **options)
     except (LookupError, TypeError, re.error):  # Of what a URL asks for.
         raise ValueError("no serial port or URL such as socket://host:port") from None
 
