@@ -252,7 +252,7 @@ def test_a_boot_counter_that_rises_in_the_middle_is_survived() -> None:
     request = world.submit(make_image(world.fleet, 5), deadline_s=10)
     world.run(0.005)
     world.core._out.raise_boot()
-    world.core._after_jump(world.now, True, None)
+    world.core._liveness.after_jump(world.now, True, None)
     world.run(5)
     (answer,) = [answer for answer in world.answers() if answer.request == request]
     check_answer(world, answer, 5)

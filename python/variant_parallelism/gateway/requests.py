@@ -1,4 +1,4 @@
-"""Requests in flight and those that ended lately: who was asked, who answered, what it means."""
+"""Requests in flight and those that ended lately: who was asked, who answered."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from variant_parallelism.aggregate import combine_mean, combine_vp, probabilities, scatter, winner
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
-from variant_parallelism.gateway.types import Answer, Entries, Vote
+from variant_parallelism.gateway.types import Vote
 from variant_parallelism.preprocess import MAX_SIDE
 from variant_parallelism.wire import CHUNK_SIZE, MAX_K
 
@@ -127,56 +126,3 @@ def check(fleet: Fleet, image: NDArray[np.uint8], k: int, deadline_s: float) -> 
 def is_newer(number: int, than: int) -> bool:
     """Whether a node takes `number` for newer: the signed 16-bit difference is above 0."""
     return 0 < (number - than) & 0xFFFF < 0x8000
-
-
-def combine(fleet: Fleet, votes: list[tuple[float, Entries]]) -> NDArray[np.float64]:
-    """Shares float64 (C,) of the total weight, from (weight, entries) of each node that voted.
-
-    `vp`: the scaled sum with the manifest's weights; `vip`: the mean. With every class sent and
-    every node alive the shares sum to 1.
-    """
-    classes = len(fleet.manifest.classes)
-    vectors = []
-    for _, entries in votes:
-        indices, scores = zip(*entries, strict=True)
-        vectors.append(scatter(indices, probabilities(np.asarray(scores, np.int8)), classes))
-    if fleet.aggregation == "vip":
-        return combine_mean(vectors)
-    weights = [weight for weight, _ in votes]
-    return combine_vp(vectors, weights) / sum(weights)
-
-
-def conclude(fleet: Fleet, request: Request, now: float) -> Answer:
-    """The answer that the votes of a request add up to; ties go to the lower class."""
-    nodes = {table.id: fleet.variant_of(table) for table in fleet.nodes}
-    votes = tuple(request.votes[node] for node in sorted(request.votes))
-    missing = tuple(node for node in sorted(nodes) if node not in request.votes)
-    latency_ms = (now - request.started) * 1000
-    if not votes:
-        nothing = np.zeros(len(fleet.manifest.classes))
-        return Answer(
-            request.id,
-            None,
-            None,
-            None,
-            nothing,
-            votes,
-            missing,
-            request.errors,
-            latency_ms,
-            label=request.label,
-        )
-    shares = combine(fleet, [(nodes[vote.node].weight, vote.entries) for vote in votes])
-    best = int(winner(shares))
-    return Answer(
-        request.id,
-        best,
-        fleet.manifest.classes[best],
-        float(shares[best]),
-        shares,
-        votes,
-        missing,
-        request.errors,
-        latency_ms,
-        label=request.label,
-    )

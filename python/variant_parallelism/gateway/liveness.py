@@ -1,0 +1,164 @@
+"""Which nodes are alive: what their HELLOs, faults and silence mean, and when they are called."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.inbound import stale_warning
+from variant_parallelism.gateway.outbound import Outbound
+from variant_parallelism.gateway.recovery import BootRecovery, silence_warning
+from variant_parallelism.gateway.requests import RequestBook
+from variant_parallelism.gateway.roster import SILENT_PERIODS, Node, objection
+from variant_parallelism.gateway.sending import Sending
+from variant_parallelism.gateway.types import Event, Faulted, NodeChanged, State, Warned
+from variant_parallelism.wire import Deframer, Fault, Header, Hello
+
+_DISCOVER_GAP_S = 0.1
+
+
+class Liveness:
+    """The states of a fleet's nodes. `events` and `out` take what follows from a change."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        nodes: dict[int, Node],
+        out: Outbound,
+        book: RequestBook,
+        sending: Sending,
+        events: deque[Event],
+    ) -> None:
+        self._fleet = fleet
+        self._nodes = nodes
+        self._out = out
+        self._book = book
+        self._sending = sending
+        self._events = events
+        self._hello_s = fleet.table.hello_ms / 1000
+        self.recovery = BootRecovery(out, nodes.values())
+
+    # What is heard of a node.
+
+    def link_up(self, now: float, node: Node) -> None:
+        """The way to a node is open."""
+        node.linked = True
+        node.linked_at = now
+        node.deframer = Deframer()
+        node.next_discover = now
+
+    def link_down(self, now: float, node: Node, reason: str) -> None:
+        """The way to a node is closed, for `reason`."""
+        node.linked = False
+        self.set_state(now, node, "dead", reason)
+
+    def heard(self, now: float, node: Node, header: Header) -> None:
+        """A node's authentic, new message has this header."""
+        node.heard(now)
+        node.stale_told = False
+        if header.boot != node.hello_boot:
+            node.unannounced = True
+            node.next_discover = min(node.next_discover, node.last_discover + _DISCOVER_GAP_S)
+
+    def answered(self, now: float, node: Node, header: Header) -> None:
+        """The message answers one of ours: the node listens."""
+        if node.state == "dead" and node.hello is not None and not node.unannounced:
+            self._greet(now, node, header.boot, node.hello)
+        self.recovery.answered(node)
+
+    def hello(self, now: float, node: Node, boot: int, hello: Hello) -> None:
+        """A node announced itself, in a message of this boot counter."""
+        self.after_jump(now, *self.recovery.hello(node, hello, boot == node.hello_boot))
+        self._greet(now, node, boot, hello)
+
+    def fault(self, node: Node, fault: Fault) -> None:
+        """A fault counts for the run whose HELLO was heard: the node tells it again after each."""
+        if node.unannounced or node.fault == fault:
+            return
+        node.fault = fault
+        self._events.append(Faulted(node.id, node.table.board, fault))
+
+    def superseded(self, now: float, node: Node) -> bool:
+        """A node knows newer requests than the newest; whether it may listen from now on."""
+        again, warning = self.recovery.superseded(node)
+        self.after_jump(now, again, warning)
+        return again
+
+    def _greet(self, now: float, node: Node, boot: int, hello: Hello) -> None:
+        restarted = (
+            node.state == "up"
+            and node.hello is not None
+            and boot != node.hello_boot
+            and hello.uptime_ms < node.hello.uptime_ms
+        )
+        if node.transfer is not None and boot != node.hello_boot:
+            node.transfer.restart(now)
+        if node.hello is not None and boot != node.hello_boot:
+            if hello.uptime_ms < node.hello.uptime_ms:
+                node.fault, node.fault_questions = None, 0
+        elif node.wants_fault(now, self._hello_s):
+            node.fault_questions += 1
+            node.last_discover = now
+            self._out.discover(node)
+        node.hello, node.hello_boot, node.unannounced = hello, boot, False
+        against = objection(self._fleet, node, hello)
+        if against is not None:
+            self.set_state(now, node, "refused", against)
+            return
+        if restarted:
+            cause = f"restarted (cause: {hello.reset_cause.name.lower()})"
+            self._events.append(NodeChanged(node.id, "up", cause))
+        major, minor, patch = hello.firmware
+        self.set_state(now, node, "up", f"{hello.board}, firmware {major}.{minor}.{patch}")
+
+    def after_jump(self, now: float, jumped: bool, warning: str | None) -> None:
+        """Our boot counter may have jumped: everything goes out anew then."""
+        if warning is not None:
+            self._events.append(Warned(warning))
+        if jumped:
+            for request in self._book.open.values():
+                request.encoded.clear()
+            for other in self._nodes.values():
+                if other.transfer is not None:
+                    other.transfer.restart(now)
+
+    # States.
+
+    def set_state(self, now: float, node: Node, state: State, reason: str) -> None:
+        """A node is in this state now, for a reason to tell people."""
+        changed = (node.state, node.reason) != (state, reason)
+        entered, node.state, node.reason = node.state != state, state, reason
+        if changed:
+            self._events.append(NodeChanged(node.id, state, reason))
+        if state == "up":
+            if entered:
+                self._sending.ask_again(node)
+            return
+        if entered:
+            node.next_discover = now
+            self._sending.release(node)
+            node.queue.clear()
+
+    def watch(self, now: float) -> None:
+        """Deaths by silence, and calls to the nodes that are not up."""
+        for node in self._nodes.values():
+            silence = SILENT_PERIODS * self._hello_s
+            if node.state in ("up", "refused") and node.is_silent(now, self._hello_s):
+                self.set_state(now, node, "dead", f"silent for {silence:g} s")
+            for warning in (stale_warning(node), silence_warning(node, now, self._hello_s)):
+                if warning is not None:
+                    self._events.append(Warned(warning))
+            if node.wants_hello and now >= node.next_discover:
+                node.last_discover = now
+                node.next_discover = now + self._hello_s
+                self._out.discover(node)
+
+    def wake_at(self) -> float:
+        """When `watch` has something to do, if nothing is heard before."""
+        times = [
+            node.silent_at(self._hello_s)
+            for node in self._nodes.values()
+            if node.state in ("up", "refused")
+        ]
+        times.extend(node.next_discover for node in self._nodes.values() if node.wants_hello)
+        return min(times, default=float("inf"))
