@@ -1,4 +1,5 @@
-"""Writes the C source of `variant_parallelism._native`: cffi bindings of the firmware's headers.
+"""Writes the C source of `variant_parallelism._native`: cffi bindings of the firmware's headers
+and of those beside it in `native`.
 
 The declarations are read out of the headers themselves by the C preprocessor, so there is no second
 copy of them to drift. With `--inplace` the extension is also compiled beside the package, for work
@@ -19,8 +20,10 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 FIRMWARE = ROOT / "firmware"
 INCLUDE = FIRMWARE / "include"
-HEADERS = ["vp/wire.h", "vp/provision.h", "vp/topk.h", "vp/resize.h"]
-SOURCE_FOLDERS = ["wire", "topk", "image"]
+NATIVE = ROOT / "python" / "native"
+INCLUDES = [INCLUDE, NATIVE]
+HEADERS = ["vp/wire.h", "vp/provision.h", "vp/topk.h", "vp/resize.h", "vp_virtual.h"]
+SOURCE_FOLDERS = [FIRMWARE / "wire", FIRMWARE / "topk", FIRMWARE / "image", NATIVE]
 _CONSTANT = re.compile(
     r"^#define[ \t]+(VP_[A-Z0-9_]+)[ \t]+\(?(?:0x[0-9A-Fa-f]+|\d+)[uU]?\)?(?=\s|$)", re.MULTILINE
 )
@@ -28,21 +31,26 @@ _CONSTANT = re.compile(
 
 def declarations(compiler: str) -> str:
     """The C declarations of all headers, preprocessed, with the plain integer constants."""
+    search = [argument for folder in INCLUDES for argument in ("-I", str(folder))]
     with tempfile.TemporaryDirectory() as empty:
         for name in ("stdint.h", "stddef.h", "stdbool.h"):
             Path(empty, name).touch()
         umbrella = "".join(f'#include "{header}"\n' for header in HEADERS)
         result = subprocess.run(
-            [compiler, "-E", "-P", "-nostdinc", "-I", empty, "-I", str(INCLUDE), "-"],
+            [compiler, "-E", "-P", "-nostdinc", "-I", empty, *search, "-"],
             input=umbrella,
             capture_output=True,
             text=True,
             check=True,
         )
     constants = {
-        name for header in HEADERS for name in _CONSTANT.findall((INCLUDE / header).read_text())
+        name for header in HEADERS for name in _CONSTANT.findall(_header(header).read_text())
     }
     return "".join(f"#define {name} ...\n" for name in sorted(constants)) + result.stdout
+
+
+def _header(name: str) -> Path:
+    return next(folder / name for folder in INCLUDES if (folder / name).exists())
 
 
 def builder(compiler: str) -> FFI:
@@ -61,13 +69,12 @@ def main() -> None:
     ffi = builder(arguments.compiler)
     preamble = "".join(f'#include "{header}"\n' for header in HEADERS)
     if arguments.inplace:
-        folders = [FIRMWARE / name for name in SOURCE_FOLDERS]
-        sources = [str(path) for folder in folders for path in folder.glob("*.c")]
+        sources = [str(path) for folder in SOURCE_FOLDERS for path in folder.glob("*.c")]
         ffi.set_source(
             "variant_parallelism._native",
             preamble,
             sources=sources,
-            include_dirs=[str(INCLUDE)],
+            include_dirs=[str(folder) for folder in INCLUDES],
             extra_compile_args=["-O2"],
         )
         with tempfile.TemporaryDirectory() as folder:
