@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from variant_parallelism.toml_table import PathText, Table, is_host_name
-
-_TOPIC_LIMIT = 200
-"""MQTT allows 65535 bytes; what we append and every broker's own limit must fit, too."""
-
-
-def _host(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        pass
-    if text.replace(".", "").isdecimal() or not is_host_name(text):
-        raise ValueError(f"{text!r} is neither a host name nor an address (the port has its key)")
-    return text
-
-
-def _topic(text: str) -> str:
-    wild = any(sign in text for sign in "+#$")
-    if not text or wild or not text.isprintable() or len(text.encode()) > _TOPIC_LIMIT:
-        raise ValueError(f"{text!r} is no topic to publish below, such as home/fleet")
-    if text.startswith("/") or text.endswith("/"):
-        raise ValueError(f"{text!r} begins or ends with a slash: leave it out")
-    return text
-
+from variant_parallelism.broker_table import BrokerTable, Topic, check_topic
+from variant_parallelism.toml_table import PathText, Table
 
 _Queue = Annotated[int, Field(ge=16, le=10_000_000)]
-_Topic = Annotated[str, AfterValidator(_topic)]
 
 
 class JsonLinesTable(Table):
@@ -64,25 +40,17 @@ class SqliteTable(Table):
     queue: _Queue = 50_000
 
 
-class MqttTable(Table):
+class MqttTable(BrokerTable):
     """`[sinks.mqtt]`: an MQTT 5 broker, and Home Assistant behind it.
 
-    `port` is 8883 with `tls`, else 1883. `ca_file` replaces the system's certificates;
-    `password_file` holds the password of `username`, readable by its owner alone. Topics lie below
-    `topic` (default: vp/ and the fleet's name). `discovery` is Home Assistant's discovery prefix,
-    empty for none. State is published again every `refresh_s`; an answer is unavailable in Home
-    Assistant after `expire_after_s` without another. The broker keeps the session for
-    `session_expiry_s`; up to `queue` events wait while it is away.
+    Topics lie below `topic` (default: vp/ and the fleet's name). `discovery` is Home Assistant's
+    discovery prefix, empty for none. State is published again every `refresh_s`; an answer is
+    unavailable in Home Assistant after `expire_after_s` without another. The broker keeps the
+    session for `session_expiry_s`; up to `queue` events wait while it is away.
     """
 
-    host: Annotated[str, AfterValidator(_host)]
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    tls: bool = False
-    ca_file: PathText | None = None
-    username: Annotated[str, Field(min_length=1)] | None = None
-    password_file: PathText | None = None
     client_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    topic: _Topic | None = None
+    topic: Topic | None = None
     discovery: str = "homeassistant"
     refresh_s: Annotated[int, Field(ge=1, le=3600)] = 30
     expire_after_s: Annotated[int, Field(ge=1)] = 3600
@@ -90,18 +58,10 @@ class MqttTable(Table):
     queue: _Queue = 10_000
 
     @model_validator(mode="after")
-    def _possible(self) -> MqttTable:
-        if self.ca_file is not None and not self.tls:
-            raise ValueError("ca_file without tls = true: the connection would not be encrypted")
-        if self.password_file is not None and self.username is None:
-            raise ValueError("password_file without username")
+    def _discovery_topic(self) -> MqttTable:
         if self.discovery:
-            _topic(self.discovery)
+            check_topic(self.discovery)
         return self
-
-    @property
-    def port_used(self) -> int:
-        return self.port or (8883 if self.tls else 1883)
 
 
 class SinksTable(Table):

@@ -8,17 +8,12 @@ that forgot everything has it back.
 
 from __future__ import annotations
 
-import os
-import socket
-import ssl
-import sys
 import threading
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.sinks.homeassistant import (
     OFFLINE,
@@ -31,7 +26,7 @@ from variant_parallelism.gateway.sinks.records import encode, iso_time, record_j
 from variant_parallelism.gateway.sinks.sink import Sink, log
 from variant_parallelism.gateway.sinks.spool import Record
 from variant_parallelism.gateway.types import Answered, NodeChanged, NodeStatus
-from variant_parallelism.secret_file import read_secret
+from variant_parallelism.mqtt_client import make_client, properties, why_not_connected
 from variant_parallelism.sinks_table import MqttTable
 
 if TYPE_CHECKING:
@@ -50,11 +45,6 @@ _PATIENCE_S = 0.2
 """How soon the thread notices that the end has come, or that state is due."""
 
 
-_log_of_paho = log.getChild("paho")
-# What it says of connections is said here; mistakes in callbacks only it sees.
-_log_of_paho.addFilter(lambda record: "exception" in record.getMessage())
-
-
 class MqttSink(Sink):
     """One client of one broker, which reconnects for ever."""
 
@@ -66,7 +56,7 @@ class MqttSink(Sink):
         self._table = table
         self._folder = folder
         self._fleet = fleet
-        self._place = f"{table.host}:{table.port_used}"
+        self._place = table.place
         self._topics = Topics(table.topic or f"vp/{fleet.table.name}", table.discovery)
         self._config_topic = self._topics.config(fleet)
         self._config = discovery_config(fleet, self._topics, table.refresh_s, table.expire_after_s)
@@ -254,10 +244,7 @@ class MqttSink(Sink):
                 client.publish(topic, b"", retain=True)
 
     def _on_connect_fail(self, client: Client, _: Any) -> None:
-        # paho calls this where it caught the error, and does not pass it on.
-        error = sys.exc_info()[1]
-        why = getattr(error, "strerror", None) or str(error)
-        self.failing(f"cannot reach {self._place}: {why}")
+        self.failing(f"cannot reach {self._place}: {why_not_connected()}")
 
     def _on_disconnect(
         self,
@@ -279,65 +266,24 @@ class MqttSink(Sink):
             self._acknowledged.notify()
 
     def _make_client(self) -> Client:
-        try:
-            from paho.mqtt.client import Client, MQTTv5
-            from paho.mqtt.enums import CallbackAPIVersion
-            from paho.mqtt.packettypes import PacketTypes
-            from paho.mqtt.properties import Properties
-        except ImportError:
-            raise VpError(
-                "[sinks.mqtt] needs paho-mqtt: run pip install 'variant-parallelism[mqtt]'"
-            ) from None
         table, fleet = self._table, self._fleet.table
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=table.client_id or f"vp-{fleet.name}-{fleet.id}",
-            protocol=MQTTv5,
+        client = make_client(
+            table,
+            self._folder,
+            table.client_id or f"vp-{fleet.name}-{fleet.id}",
+            "[sinks.mqtt]",
+            longest_retry_s=_LONGEST_RETRY_S,
         )
-        if table.username is not None:
-            client.username_pw_set(table.username, self._password())
-        if table.tls:
-            client.tls_set_context(self._tls())
-        # A mistake in a callback would end paho's thread.
-        client.suppress_exceptions = True
-        client.enable_logger(_log_of_paho)
         client.max_inflight_messages_set(_WINDOW)
-        client.reconnect_delay_set(1, _LONGEST_RETRY_S)
-        client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
-        will = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
-        will.WillDelayInterval = _WILL_DELAY_S
+        will = properties("WILLMESSAGE", WillDelayInterval=_WILL_DELAY_S)
         client.will_set(self._topics.status, OFFLINE, qos=1, retain=True, properties=will)
-        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        session.SessionExpiryInterval = table.session_expiry_s
+        session = properties("CONNECT", SessionExpiryInterval=table.session_expiry_s)
         client.connect_async(
             table.host, table.port_used, _KEEPALIVE_S, clean_start=False, properties=session
         )
         return client
-
-    def _password(self) -> str | None:
-        if self._table.password_file is None:
-            return None
-        path = self._folder / self._table.password_file
-        password = read_secret(path, "password file")
-        if not password:
-            raise VpError(f"password file {path} holds no password in ASCII")
-        return password
-
-    def _tls(self) -> ssl.SSLContext:
-        file = self._table.ca_file
-        path = None if file is None else self._folder / file
-        try:
-            return ssl.create_default_context(cafile=path)
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise VpError(f"cannot use {path}: {why}; see [sinks.mqtt] ca_file") from None
-
-
-def _send_at_once(client: Client, _: Any, opened: Any) -> None:
-    """A small message must not wait for the acknowledgement of the one before, 40 ms late."""
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
