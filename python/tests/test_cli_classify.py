@@ -24,8 +24,7 @@ from fleet_factory import KEY, make_image, write_fleet_file
 from free_ports import free_ports
 from loopback_nodes import LoopbackFleet
 from simulated_fleet import entries_of
-from variant_parallelism.fleet import load_fleet
-from variant_parallelism.gateway.http_api import MAX_BODY
+from variant_parallelism.fleet import GatewayTable, load_fleet
 
 VP = [sys.executable, "-c", "from variant_parallelism.cli import main; main()"]
 LIMIT_S = 60
@@ -231,7 +230,7 @@ def test_a_file_of_any_size_goes_through_a_running_gateway(tmp_path: Path) -> No
     large = tmp_path / "large.png"
     noise = np.random.default_rng(0).integers(0, 256, (5000, 4000), dtype=np.uint8)
     Image.fromarray(noise).save(large, compress_level=0)
-    assert large.stat().st_size > MAX_BODY
+    assert large.stat().st_size > GatewayTable().max_body
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counting) as server:
         threading.Thread(target=server.serve_forever).start()
         try:

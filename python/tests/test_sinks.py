@@ -23,7 +23,7 @@ from sink_events import VARIANTS, answered, one_of_each, until
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, load_fleet
 from variant_parallelism.gateway import Answered, Gateway
-from variant_parallelism.gateway.http_api import HttpServer
+from variant_parallelism.gateway.web import HttpServer
 from variant_parallelism.gateway.sinks import make_sinks
 from variant_parallelism.gateway.sinks.fan_out import Sinks
 from variant_parallelism.gateway.sinks.homeassistant import Topics, discovery_config

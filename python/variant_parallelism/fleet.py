@@ -103,12 +103,18 @@ SerialPort = Annotated[str, AfterValidator(check_serial)]
 class GatewayTable(Table):
     """`[gateway]`: where the aggregator listens.
 
-    `listen` is the UDP endpoint that nodes send to; `http` is the local API that `vp classify`
-    uses when a gateway already runs.
+    `listen` is the UDP endpoint that nodes send to; `http` is the API that `vp classify` uses when
+    a gateway already runs. `token_file` holds what its callers must know, readable by its owner
+    alone; without one it serves this machine only. Over `max_in_flight` requests at a time, more
+    are refused (a board answers some tens a second, so they would only wait past their deadlines);
+    so are images of more than `max_body` bytes.
     """
 
     listen: Endpoint = "0.0.0.0:47800"
     http: Endpoint = "127.0.0.1:8470"
+    token_file: PathText | None = None
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_body: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 16 * 1024 * 1024
 
 
 class NetworkTable(Table):

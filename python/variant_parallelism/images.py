@@ -77,8 +77,23 @@ def decode_pixels(
 
     `formats` are Pillow's names of those accepted, None for all. VpError begins with `name`.
     """
-    image = _load(data, name, formats)
-    pixels = _to_mode(_upright(image), _MODES[channels])
+    return _fit(_upright(_load(data, name, formats)), channels, size)
+
+
+def fit_pixels(pixels: NDArray[np.uint8], wanted: InputInfo) -> NDArray[np.uint8]:
+    """Pixels (height, width, 1 to 4 channels) as uint8 (height, width, channels) of `wanted`.
+
+    Channels and size are brought to those wanted as in `decode_pixels`.
+    """
+    if pixels.shape == (wanted.height, wanted.width, wanted.channels):
+        return pixels
+    height, width, channels = pixels.shape
+    image = Image.frombuffer(_MODES[channels], (width, height), np.ascontiguousarray(pixels))
+    return _fit(image, wanted.channels, (wanted.width, wanted.height))
+
+
+def _fit(image: Image.Image, channels: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    pixels = _to_mode(image, _MODES[channels])
     if size is not None and pixels.size != size:
         part = pixels.crop(_centred(pixels.size, size))
         pixels = part.resize(size, Image.Resampling.BILINEAR)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.client import Client
-from variant_parallelism.gateway.http_api import HttpServer
+from variant_parallelism.gateway.web import HttpServer
 from variant_parallelism.gateway.report import answer_json, event_json
 from variant_parallelism.gateway.service import Gateway
 from variant_parallelism.gateway.sinks import make_sinks

@@ -1,0 +1,29 @@
+"""What the routes share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from variant_parallelism.api import HttpCounters
+from variant_parallelism.gateway.service import Gateway
+from variant_parallelism.gateway.web.limits import Limits
+
+_DECODERS = 2
+"""Threads that decode: few, since a large image takes hundreds of megabytes meanwhile."""
+
+
+@dataclass
+class Web:
+    """One gateway's HTTP side. `metrics` gives /metrics and its content type, where it is on."""
+
+    gateway: Gateway
+    counters: HttpCounters
+    limits: Limits
+    metrics: Callable[[], tuple[bytes, str]] | None = None
+    started: float = field(default_factory=time.time)
+    decoders: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_DECODERS, thread_name_prefix="vp-decode")
+    )

@@ -1,0 +1,59 @@
+"""GET /v1/fleet, /v1/nodes, /v1/counters and /metrics; POST /v1/nodes/{id}/quarantine."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+from variant_parallelism.api import FleetCounters, FleetInfo, Nodes
+from variant_parallelism.gateway.report import node_json
+from variant_parallelism.gateway.web.context import Web
+from variant_parallelism.gateway.web.errors import Problem
+from variant_parallelism.gateway.web.openapi import errors
+
+
+def fleet_routes(web: Web) -> APIRouter:
+    router = APIRouter(responses=errors())
+
+    @router.get("/v1/fleet", summary="What this gateway serves")
+    async def fleet() -> FleetInfo:
+        table, manifest = web.gateway.fleet.table, web.gateway.fleet.manifest
+        return FleetInfo(
+            fleet=table.name,
+            classes=manifest.classes,
+            input=(manifest.input.height, manifest.input.width, manifest.input.channels),
+            k=table.k,
+            deadline_ms=table.deadline_ms,
+            started=round(web.started, 3),
+        )
+
+    @router.get("/v1/nodes", summary="Every node and how it does", response_model=Nodes)
+    async def nodes() -> JSONResponse:
+        return JSONResponse(
+            {
+                "fleet": web.gateway.fleet.table.name,
+                "nodes": [node_json(node) for node in web.gateway.nodes()],
+            }
+        )
+
+    @router.get(
+        "/v1/counters",
+        summary="Counts since the gateway started",
+        response_model=FleetCounters,
+    )
+    async def counters() -> JSONResponse:
+        return JSONResponse({**web.gateway.counters.as_dict(), "http": web.counters.as_dict()})
+
+    @router.get(
+        "/metrics",
+        summary="The same for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, **errors(404)},
+    )
+    async def metrics() -> Response:
+        if web.metrics is None:
+            raise Problem(404, "this gateway has no metrics")
+        body, content_type = web.metrics()
+        return Response(body, headers={"Content-Type": content_type})
+
+    return router

@@ -1,0 +1,78 @@
+"""What one caller, or all together, may take of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import Request
+
+from variant_parallelism.api import HttpCounters
+from variant_parallelism.gateway.web.errors import Problem
+
+BODY_TIMEOUT_S = 10.0
+"""For a whole body to arrive."""
+
+_BUFFERED_BODIES = 4
+"""Bodies of the largest size that may be in memory at a time."""
+
+_RETRY_S = 1
+
+
+class Limits:
+    """How many requests are in flight and how large their bodies are; nothing waits in a queue.
+
+    A request over a limit is refused at once, with the time to try again after.
+    """
+
+    def __init__(self, max_in_flight: int, max_body: int, counters: HttpCounters) -> None:
+        self.max_in_flight = max_in_flight
+        self.max_body = max_body
+        self._counters = counters
+        self._buffered = 0
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Be one of the requests in flight. Problem (429) if there are `max_in_flight` already."""
+        if self._counters.in_flight >= self.max_in_flight:
+            raise Problem(
+                429,
+                f"{self._counters.in_flight} requests are in flight already "
+                "([gateway] max_in_flight): try again",
+                _RETRY_S,
+            )
+        self._counters.in_flight += 1
+        try:
+            yield
+        finally:
+            self._counters.in_flight -= 1
+
+    async def body(self, request: Request) -> bytes:
+        """The whole body. Problem if it is too large, too slow, or all bodies together are."""
+        announced = request.headers.get("content-length")
+        if announced is not None and int(announced) > self.max_body:
+            raise self._too_large()
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                async for part in request.stream():
+                    self._buffered += len(part)
+                    body += part
+                    self._check(len(body))
+        except TimeoutError:
+            raise Problem(
+                408, f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds"
+            ) from None
+        finally:
+            self._buffered -= len(body)
+        return bytes(body)
+
+    def _check(self, length: int) -> None:
+        if length > self.max_body:
+            raise self._too_large()
+        if self._buffered > _BUFFERED_BODIES * self.max_body:
+            raise Problem(503, "too many large bodies at a time: try again", _RETRY_S)
+
+    def _too_large(self) -> Problem:
+        return Problem(413, f"the body exceeds {self.max_body} bytes ([gateway] max_body)")

@@ -1,0 +1,67 @@
+"""What the OpenAPI document says beyond the routes' own types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from variant_parallelism.api import Answer, Error
+
+TITLE = "Variant Parallelism gateway"
+
+DESCRIPTION = (
+    'Every error is `{"error": one line}`. Where the gateway has a token (`[gateway] token_file`), '
+    "every call needs `Authorization: Bearer <token>`, or the cookie that `/v1/login` sets."
+)
+
+_WHY = {
+    400: "A mistake in the request.",
+    401: "The token is missing or wrong.",
+    403: "The request comes from another site, or under a foreign host name.",
+    404: "There is no such thing.",
+    408: "The body took too long.",
+    413: "The body is too large ([gateway] max_body).",
+    415: "The body is neither an image nor raw pixels.",
+    429: "Too many requests in flight ([gateway] max_in_flight): try again after `Retry-After`.",
+    503: "Busy: try again after `Retry-After`.",
+}
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+IMAGE_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "The image file; or raw pixels, a byte a channel, rows from the top, with their "
+    "`height` and `width` in the query.",
+    "content": {
+        "image/png": _BINARY,
+        "image/jpeg": _BINARY,
+        "application/octet-stream": _BINARY,
+    },
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Responses for a route: these, and those of every route."""
+    retry = {
+        "headers": {
+            "Retry-After": {
+                "description": "Seconds after which to try again.",
+                "schema": {"type": "integer"},
+            }
+        }
+    }
+    return {
+        status: {"model": Error, "description": _WHY[status]}
+        | (retry if status in (429, 503) else {})
+        for status in sorted({*statuses, 401, 403})
+    }
+
+
+class Unanswered(Answer):
+    """No node answered: why each did not stands in `errors`."""
+
+    error: str
+
+
+def no_answer(description: str) -> dict[int | str, dict[str, Any]]:
+    """The 503 of a route whose question no node may answer."""
+    return {503: {"model": Unanswered | Error, "description": description}}
