@@ -22,10 +22,18 @@ static int variant_ok(const vp_node_variant *variant)
            output->size >= 1u && output->size <= MAX_COUNT;
 }
 
+static int source_ok(const vp_node_port *port)
+{
+    const int functions =
+        (port->capture_begin != NULL) + (port->capture_poll != NULL) + (port->capture_cancel != NULL);
+    return functions == 0 || functions == 3;
+}
+
 static int config_ok(const vp_node_config *config)
 {
     return config->port.send != NULL && config->port.now_us != NULL &&
            config->port.next_boot != NULL && config->port.keep_gateway_boot != NULL &&
+           source_ok(&config->port) &&
            config->identity != NULL && config->board != NULL &&
            variant_ok(config->variant) && config->arena != NULL &&
            config->arena_size >= config->variant->model->arena_size && config->input != NULL &&
@@ -74,7 +82,7 @@ static void start_afresh(vp_node *node, uint32_t gateway_boot)
 {
     node->gateway_boot = gateway_boot;
     node->config.port.keep_gateway_boot(node->config.port.context, gateway_boot);
-    node->input.state = INPUT_NONE;
+    vp_node_drop_input(node);
     node->work.phase = WORK_NONE;
     node->has_latest = 0;
     memset(node->answers, 0, sizeof(node->answers));
@@ -91,7 +99,7 @@ static int admit(vp_node *node, const uint8_t *message, size_t size, vp_wire_hea
     }
     if (header->fleet != identity->fleet ||
         (header->node != identity->node && header->node != VP_WIRE_ALL_NODES) ||
-        (header->type != VP_DISCOVER && header->type != VP_INPUT)) {
+        (header->type != VP_DISCOVER && header->type != VP_INPUT && header->type != VP_TRIGGER)) {
         return VP_WIRE_FORGED;
     }
     const uint8_t *key = header->node == VP_WIRE_ALL_NODES ? identity->group_key : identity->node_key;
@@ -105,6 +113,31 @@ static int admit(vp_node *node, const uint8_t *message, size_t size, vp_wire_hea
     }
     const int replayed = vp_replay_accept(&node->replay, header->counter);
     return replayed != VP_WIRE_OK ? replayed : payload_size;
+}
+
+/* @return VP_WIRE_OK, or what is wrong with the payload. */
+static int act(vp_node *node, enum vp_node_link link, uint8_t type, const uint8_t *payload, size_t size)
+{
+    int error = VP_WIRE_OK;
+    if (type == VP_INPUT) {
+        vp_input chunk;
+        error = vp_input_unpack(payload, size, &chunk);
+        if (error == VP_WIRE_OK) {
+            vp_node_take_chunk(node, link, &chunk);
+        }
+    } else if (type == VP_TRIGGER) {
+        vp_trigger trigger;
+        error = vp_trigger_unpack(payload, size, &trigger);
+        if (error == VP_WIRE_OK) {
+            vp_node_take_trigger(node, link, &trigger);
+        }
+    } else if (size == 0u) {
+        vp_node_send_hello(node, link);
+        vp_node_send_fault(node, link);
+    } else {
+        error = VP_WIRE_SHORT;
+    }
+    return error;
 }
 
 void vp_node_receive(vp_node *node, enum vp_node_link link, const uint8_t *message, size_t size)
@@ -123,18 +156,10 @@ void vp_node_receive(vp_node *node, enum vp_node_link link, const uint8_t *messa
     if (gateway_boot > node->gateway_boot) {
         start_afresh(node, gateway_boot);
     }
-    if (header.type == VP_DISCOVER && payload_size == 0) {
-        vp_node_send_hello(node, link);
-        vp_node_send_fault(node, link);
-        return;
-    }
-    vp_input chunk;
-    if (header.type == VP_DISCOVER ||
-        vp_input_unpack(message + VP_WIRE_HEADER_SIZE, (size_t)payload_size, &chunk) != VP_WIRE_OK) {
+    if (act(node, link, header.type, message + VP_WIRE_HEADER_SIZE, (size_t)payload_size) !=
+        VP_WIRE_OK) {
         count(&node->damaged);
-        return;
     }
-    vp_node_take_chunk(node, link, &chunk);
 }
 
 static void check_heartbeat(vp_node *node)
@@ -160,5 +185,6 @@ int vp_node_poll(vp_node *node)
 {
     check_heartbeat(node);
     vp_node_check_gap(node);
-    return vp_node_work_piece(node);
+    const int captured = vp_node_capture_piece(node);
+    return vp_node_work_piece(node) || captured;
 }

@@ -18,31 +18,40 @@ static uint8_t refusal(const vp_node *node, const vp_input *chunk)
     if ((uint64_t)chunk->height * chunk->width * chunk->channels > node->config.input_capacity) {
         return VP_ERROR_TOO_LARGE;
     }
-    if (chunk->k < 1u || chunk->k > VP_WIRE_MAX_K || chunk->k > model->output.size) {
-        return VP_ERROR_K;
-    }
-    return 0;
+    return vp_node_k_ok(node, chunk->k) ? 0 : VP_ERROR_K;
 }
 
-static void set_geometry(vp_node *node, const vp_input *chunk)
+int vp_node_k_ok(const vp_node *node, uint8_t k)
+{
+    return k >= 1u && k <= VP_WIRE_MAX_K && k <= node->config.variant->model->output.size;
+}
+
+void vp_node_set_geometry(vp_node *node, uint16_t height, uint16_t width)
 {
     const vp_node_variant *variant = node->config.variant;
     node->input.geometry = (vp_resize){
-        .source_height = chunk->height,
-        .source_width = chunk->width,
+        .source_height = height,
+        .source_width = width,
         .crop_height = (uint16_t)variant->model->input.dims[1],
         .crop_width = (uint16_t)variant->model->input.dims[2],
         .margin = variant->margin,
         .crop_top = variant->crop_top,
         .crop_left = variant->crop_left,
-        .channels = chunk->channels,
+        .channels = (uint8_t)variant->model->input.dims[3],
     };
 }
 
-/* Replaces what the buffer holds. A complete input that is being worked on, or whose turn it is, is not
- * replaced: the inference goes on at once until it needs the buffer no more. One that is not complete is
- * given up, and the inference on it. */
-static void begin_input(vp_node *node, enum vp_node_link link, const vp_input *chunk)
+void vp_node_drop_input(vp_node *node)
+{
+    if (node->input.state == INPUT_CAPTURING) {
+        node->config.port.capture_cancel(node->config.port.context);
+    }
+    node->input.state = INPUT_NONE;
+}
+
+/* A complete input that is being worked on, or whose turn it is, is not replaced: the inference goes on at
+ * once until it needs the buffer no more. One that is not complete is given up, and the inference on it. */
+void vp_node_free_input(vp_node *node)
 {
     vp_node_input *input = &node->input;
     while (input->state == INPUT_COMPLETE && node->work.phase != WORK_INFER) {
@@ -54,14 +63,21 @@ static void begin_input(vp_node *node, enum vp_node_link link, const vp_input *c
     if (node->work.phase == WORK_INPUT) {
         node->work.phase = WORK_NONE;
     }
+    vp_node_drop_input(node);
     memset(input, 0, sizeof(*input));
+}
+
+static void begin_input(vp_node *node, enum vp_node_link link, const vp_input *chunk)
+{
+    vp_node_input *input = &node->input;
+    vp_node_free_input(node);
     input->state = INPUT_RECEIVING;
     input->request = chunk->request;
     input->k = chunk->k;
     input->link = link;
     input->size = (uint32_t)chunk->height * chunk->width * chunk->channels;
     input->chunks = VP_NODE_CHUNKS(input->size);
-    set_geometry(node, chunk);
+    vp_node_set_geometry(node, chunk->height, chunk->width);
     memset(node->config.chunk_map, 0, VP_NODE_CHUNK_MAP_SIZE(input->size));
 }
 
@@ -69,7 +85,8 @@ static void begin_input(vp_node *node, enum vp_node_link link, const vp_input *c
 static int fits_input(const vp_node_input *input, const vp_input *chunk)
 {
     const vp_resize *geometry = &input->geometry;
-    if (chunk->height != geometry->source_height || chunk->width != geometry->source_width ||
+    const int captured = input->chunks == 0u;
+    if (captured || chunk->height != geometry->source_height || chunk->width != geometry->source_width ||
         chunk->channels != geometry->channels || chunk->k != input->k) {
         return 0;
     }
@@ -98,14 +115,14 @@ static void store(vp_node *node, const vp_input *chunk)
     while (input->prefix < input->chunks && vp_node_chunk_here(node, input->prefix)) {
         input->prefix++;
     }
+    input->here = input->prefix * VP_WIRE_CHUNK_SIZE;
     if (input->received == input->chunks) {
         input->state = INPUT_COMPLETE;
         input->complete_us = vp_node_now(node);
     }
 }
 
-/* A chunk of a request that is neither new nor in the buffer: it can only ask for a report. */
-static void report_past(vp_node *node, enum vp_node_link link, uint16_t request)
+void vp_node_report_past(vp_node *node, enum vp_node_link link, uint16_t request)
 {
     const vp_node_answer *answer = vp_node_find_answer(node, request);
     if (node->work.phase == WORK_INFER && request == node->work.request) {
@@ -118,20 +135,18 @@ static void report_past(vp_node *node, enum vp_node_link link, uint16_t request)
     }
 }
 
-/* Signed 16-bit difference above 0. */
-static int is_newer(uint16_t request, uint16_t than)
+int vp_node_is_new(const vp_node *node, uint16_t request)
 {
-    const uint16_t ahead = (uint16_t)(request - than);
-    return ahead != 0u && ahead < 0x8000u;
+    const uint16_t ahead = (uint16_t)(request - node->latest);
+    return !node->has_latest || (ahead != 0u && ahead < 0x8000u);
 }
 
 void vp_node_take_chunk(vp_node *node, enum vp_node_link link, const vp_input *chunk)
 {
     vp_node_input *input = &node->input;
     const int report = (chunk->flags & VP_INPUT_REPORT) != 0;
-    const int newer = !node->has_latest || is_newer(chunk->request, node->latest);
 
-    if (newer) {
+    if (vp_node_is_new(node, chunk->request)) {
         const uint8_t code = refusal(node, chunk);
         node->has_latest = 1;
         node->latest = chunk->request;
@@ -142,7 +157,7 @@ void vp_node_take_chunk(vp_node *node, enum vp_node_link link, const vp_input *c
         begin_input(node, link, chunk);
     } else if (input->state == INPUT_NONE || chunk->request != input->request) {
         if (report) {
-            report_past(node, link, chunk->request);
+            vp_node_report_past(node, link, chunk->request);
         }
         return;
     }

@@ -34,6 +34,13 @@ static int is_in_group(const vp_node *node)
            memcmp(config->identity->group, none, sizeof(none)) != 0;
 }
 
+static uint8_t flags_of(const vp_node *node)
+{
+    const unsigned group = is_in_group(node) ? VP_HELLO_MULTICAST : 0u;
+    const unsigned sensor = node->config.port.capture_begin != NULL ? VP_HELLO_SENSOR : 0u;
+    return (uint8_t)(group | sensor);
+}
+
 void vp_node_send_hello(vp_node *node, enum vp_node_link link)
 {
     const vp_model *model = node->config.variant->model;
@@ -49,7 +56,7 @@ void vp_node_send_hello(vp_node *node, enum vp_node_link link)
         .uptime_ms = (uint32_t)((vp_node_now(node) - node->start_us) / 1000u),
         .damaged = node->damaged,
         .rejected = node->rejected,
-        .flags = is_in_group(node) ? VP_HELLO_MULTICAST : 0,
+        .flags = flags_of(node),
     };
     memcpy(hello.model_hash, model->hash, VP_WIRE_HASH_SIZE);
     memcpy(hello.firmware, node->config.firmware, sizeof(hello.firmware));
@@ -173,7 +180,8 @@ const vp_node_answer *vp_node_find_answer(const vp_node *node, uint16_t request)
 
 void vp_node_send_answer_again(vp_node *node, enum vp_node_link link, const vp_node_answer *answer)
 {
-    if (answer->type == VP_PREDICTION) {
+    /* An input that was captured has no chunks to report. */
+    if (answer->type == VP_PREDICTION && answer->chunks != 0u) {
         vp_node_send_sack(node, link, answer->request, answer->chunks);
     }
     send_payload(node, link, answer->type, answer->payload, answer->size);

@@ -6,12 +6,12 @@
 /* Whether all that row `row` of the model's input is made of is here. */
 static int row_here(const vp_node_input *input, uint32_t row)
 {
-    if (input->state != INPUT_RECEIVING) {
+    if (input->state == INPUT_NONE || input->state == INPUT_COMPLETE) {
         return input->state == INPUT_COMPLETE;
     }
     const vp_resize *geometry = &input->geometry;
     const uint32_t row_size = (uint32_t)geometry->source_width * geometry->channels;
-    return vp_resize_reach(geometry, row) * row_size <= input->prefix * VP_WIRE_CHUNK_SIZE;
+    return vp_resize_reach(geometry, row) * row_size <= input->here;
 }
 
 /* Whether there is something to do before another chunk comes. */
@@ -49,7 +49,7 @@ static void release_input(vp_node *node)
         node->work.phase = WORK_INFER;
         node->work.link = node->input.link;
         node->work.complete_us = node->input.complete_us;
-        node->input.state = INPUT_NONE;
+        vp_node_drop_input(node);
     }
 }
 

@@ -29,11 +29,13 @@ static struct {
     uint32_t gateway_boot;
     uint32_t stored_boot;     /* Flash; NO_FLASH: the board has none. */
     uint8_t reset_cause;
+    int has_source;
     unsigned sleeps;
     jmp_buf over;
 } board;
 
-const vp_node_variant vp_image_variant = {.model = &model, .lut = lut};
+const vp_node_variant vp_image_variant = {
+    .model = &model, .input_height = 50, .input_width = 40, .lut = lut};
 
 void vp_board_init(void)
 {
@@ -83,6 +85,30 @@ void vp_board_ethernet_write(const uint8_t *frame, size_t size)
 {
     (void)frame;
     (void)size;
+}
+
+int vp_board_source_start(void)
+{
+    return board.has_source ? 0 : -1;
+}
+
+int vp_board_capture_begin(vp_capture *capture)
+{
+    capture->height = 40;
+    return 0;
+}
+
+int vp_board_capture_poll(vp_capture *capture)
+{
+    const uint32_t size = (uint32_t)capture->height * capture->width;
+    for (; capture->filled < size; capture->filled++) {
+        capture->pixels[capture->filled] = image_byte(capture->request, capture->filled);
+    }
+    return 0;
+}
+
+void vp_board_capture_cancel(void)
+{
 }
 
 const uint8_t *vp_board_provision_block(void)
@@ -168,8 +194,9 @@ static void run_board(void)
     }
 }
 
-/* The first whole frame that the board wrote. @return its message's size or a negative error. */
-static int first_message(uint8_t *message, vp_wire_header *header)
+/* The first whole frame that the board wrote, or the first of a type. @return its payload's size or a
+ * negative error; 0 if there is none. */
+static int first_message_of(uint8_t type, uint8_t *message, vp_wire_header *header)
 {
     vp_deframer deframer = {0};
     for (size_t i = 0; i < board.written_size; i++) {
@@ -178,10 +205,17 @@ static int first_message(uint8_t *message, vp_wire_header *header)
             const int size = vp_cobs_decode(deframer.frame, (size_t)framed, message,
                                             VP_WIRE_MAX_MESSAGE);
             const int peeked = size < 0 ? size : vp_message_peek(message, (size_t)size, header);
-            return peeked < 0 ? peeked : vp_message_verify(message, (size_t)size, NULL);
+            if (peeked < 0 || type == 0u || header->type == type) {
+                return peeked < 0 ? peeked : vp_message_verify(message, (size_t)size, NULL);
+            }
         }
     }
     return 0;
+}
+
+static int first_message(uint8_t *message, vp_wire_header *header)
+{
+    return first_message_of(0, message, header);
 }
 
 static uint32_t boot_of_hello(void)
@@ -275,11 +309,48 @@ static void test_one_turn_waits_100_ms_at_most(void)
     }
 }
 
+/* The board's source is the node's: HELLO says so, and a TRIGGER brings an answer. */
+static void test_source(void)
+{
+    const vp_wire_header header = {
+        .type = VP_TRIGGER, .fleet = FLEET, .node = VP_WIRE_ALL_NODES, .counter = 1};
+    const uint8_t trigger[4] = {77, 0, 2, 0};
+    uint8_t message[VP_WIRE_MAX_MESSAGE];
+    uint8_t frame[VP_WIRE_MAX_FRAME];
+    const int sealed = vp_message_seal(&header, trigger, 4, NULL, message, sizeof(message));
+    const int framed = vp_cobs_encode(message, (size_t)sealed, frame, sizeof(frame) - 1u);
+    CHECK(sealed > 0 && framed > 0);
+    frame[framed] = 0;
+    for (int has = 0; has < 2; has++) {
+        vp_wire_header got = {0};
+        vp_hello hello = {.flags = 255};
+        board.stored_boot = NO_FLASH;
+        power_on(1);
+        board.has_source = has;
+        board.received = frame;
+        board.received_size = (size_t)framed + 1u;
+        run_board();
+        const int size = first_message_of(VP_HELLO, message, &got);
+        CHECK(size > 0 && vp_hello_unpack(message + VP_WIRE_HEADER_SIZE, (size_t)size, &hello) == 0);
+        CHECK(hello.flags == (has ? VP_HELLO_SENSOR : 0u));
+        vp_prediction prediction = {0};
+        const int answered = first_message_of(VP_PREDICTION, message, &got);
+        CHECK((answered > 0) == has);
+        if (answered > 0) {
+            CHECK(vp_prediction_unpack(message + VP_WIRE_HEADER_SIZE, (size_t)answered, CLASSES,
+                                       &prediction) == VP_WIRE_OK);
+            CHECK(prediction.request == 77u && prediction.k == 2u);
+            CHECK(app.node.capture.height == 40u && app.node.capture.width == 40u);
+        }
+    }
+}
+
 int main(void)
 {
     test_nobody_is_silent();
     test_wrong_image_says_so();
     test_boot_counter();
     test_one_turn_waits_100_ms_at_most();
+    test_source();
     CHECK_DONE();
 }

@@ -24,6 +24,9 @@ _Static_assert(VP_IMAGE_RESOLUTION >= 1u &&
                "the resized input is larger than the resize can make");
 _Static_assert(VP_IMAGE_CROP_TOP <= VP_IMAGE_MARGIN && VP_IMAGE_CROP_LEFT <= VP_IMAGE_MARGIN,
                "the crop leaves the resized input");
+_Static_assert(VP_IMAGE_INPUT_HEIGHT * VP_IMAGE_INPUT_WIDTH * VP_IMAGE_CHANNELS <=
+                   VP_IMAGE_INPUT_CAPACITY,
+               "the fleet's images do not fit the input");
 _Static_assert(VP_IMAGE_CHANNELS >= 1u && VP_IMAGE_CHANNELS <= 255u, "no such number of channels");
 _Static_assert(VP_IMAGE_CLASSES >= 1u && VP_IMAGE_CLASSES <= 65535u, "no such number of classes");
 _Static_assert(VP_NODE_MAX_MESSAGE <= VP_NET_MAX_PAYLOAD, "a message does not fit a datagram");
@@ -71,6 +74,24 @@ static void keep_gateway_boot(void *context, uint32_t boot)
 {
     (void)context;
     vp_board_keep_gateway_boot(boot);
+}
+
+static int capture_begin(void *context, vp_capture *capture)
+{
+    (void)context;
+    return vp_board_capture_begin(capture);
+}
+
+static int capture_poll(void *context, vp_capture *capture)
+{
+    (void)context;
+    return vp_board_capture_poll(capture);
+}
+
+static void capture_cancel(void *context)
+{
+    (void)context;
+    vp_board_capture_cancel();
 }
 
 static void write_serial(node_app *self, const uint8_t *data, size_t size)
@@ -168,7 +189,7 @@ static int start_net(node_app *self)
 static int start(node_app *self)
 {
     self->has_net = start_net(self);
-    const vp_node_config config = {
+    vp_node_config config = {
         .port =
             {.context = self,
              .send = send_message,
@@ -191,6 +212,11 @@ static int start(node_app *self)
         .gateway_boot = vp_board_gateway_boot(),
         .board = VP_BOARD_NAME,
     };
+    if (vp_board_source_start() == 0) {
+        config.port.capture_begin = capture_begin;
+        config.port.capture_poll = capture_poll;
+        config.port.capture_cancel = capture_cancel;
+    }
     return vp_node_init(&self->node, &config) == VP_NODE_OK;
 }
 

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vp/capture.h"
 #include "vp/wire.h"
 
 #ifdef __cplusplus
@@ -43,6 +44,22 @@ size_t vp_board_ethernet_read(uint8_t *frame, size_t capacity);
 
 /** Sends one frame (14 .. 1514 bytes, without checksum), or drops it if the controller is full. */
 void vp_board_ethernet_write(const uint8_t *frame, size_t size);
+
+/** Starts the board's own input source: camera, microphone, IMU (docs/sensors.md).
+ *  @return 0, or -1 if the board has none, or does not find it. */
+int vp_board_source_start(void);
+
+/** Begins a capture. Called after vp_board_source_start returned 0, and with no other capture under way. May
+ *  set capture->height and ->width, and leaves the rest alone. @return 0, or -1: the source failed. */
+int vp_board_capture_begin(vp_capture *capture);
+
+/** Takes what the source has meanwhile into capture->pixels and raises capture->filled, by as much as
+ *  a few milliseconds allow, or not at all; never waits. Called once per turn of the main loop until the input
+ *  is complete. @return 0, or -1: the source failed, and vp_board_capture_cancel follows. */
+int vp_board_capture_poll(vp_capture *capture);
+
+/** Ends a capture that is not complete. The pixels are no longer the source's to write, even by DMA. */
+void vp_board_capture_cancel(void);
 
 /** The VP_PROVISION_SIZE bytes at board.toml's provision_address. */
 const uint8_t *vp_board_provision_block(void);

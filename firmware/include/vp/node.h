@@ -1,6 +1,6 @@
 /**
  * @file vp/node.h
- * A node's state machine: receive an input, resize, infer, select the top k, answer.
+ * A node's state machine: receive or capture an input, resize, infer, select the top k, answer.
  *
  * The inference begins as soon as the first rows of the input are here, and goes on as rows come. It
  * takes each row of the model's input from the received ones when the model wants it.
@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vp/capture.h"
 #include "vp/model.h"
 #include "vp/provision.h"
 #include "vp/resize.h"
@@ -32,6 +33,7 @@ extern "C" {
 
 #define VP_NODE_GAP_MS 50        /**< Silence after which an incomplete input is asked for. */
 #define VP_NODE_GAP_REPORTS 5    /**< Most SACKs in a row that nothing answers. */
+#define VP_NODE_CAPTURE_MS 10000 /**< Silence of the board's source after which it has failed. */
 #define VP_NODE_ANSWERS 4        /**< Latest answers that a REPORT can bring again. */
 #define VP_NODE_MAX_PAYLOAD 52   /**< Longest payload that a node sends: 16 entries of 3 bytes. */
 #define VP_NODE_MAX_MESSAGE (VP_WIRE_HEADER_SIZE + VP_NODE_MAX_PAYLOAD + VP_WIRE_TAG_SIZE)
@@ -66,6 +68,11 @@ typedef struct vp_node_port {
     uint32_t (*next_boot)(void *context);
     /** Keeps the gateway's boot counter for the next reset: it has risen. */
     void (*keep_gateway_boot)(void *context, uint32_t boot);
+    /** The board's own input source, all three NULL if it has none: vp_board_capture_begin, _poll and
+     *  _cancel of vp/board.h. */
+    int (*capture_begin)(void *context, vp_capture *capture);
+    int (*capture_poll)(void *context, vp_capture *capture);
+    void (*capture_cancel)(void *context);
 } vp_node_port;
 
 /** The model of an image and how an input becomes its input; constant data that `vp build` writes. */
@@ -74,6 +81,8 @@ typedef struct vp_node_variant {
     uint16_t margin;         /**< Pixels by which the resized input exceeds the model's. */
     uint16_t crop_top;       /**< 0 .. margin. */
     uint16_t crop_left;      /**< 0 .. margin. */
+    uint16_t input_height;   /**< Of the fleet's images, in pixels: what a source of the board's own */
+    uint16_t input_width;    /**< captures unless it has a shape of its own. */
     const int8_t *lut;       /**< 256 entries: the model's int8 input for each pixel value. */
 } vp_node_variant;
 
@@ -97,7 +106,7 @@ typedef struct vp_node_config {
     const char *board;             /**< Name; HELLO carries its first 16 characters. */
 } vp_node_config;
 
-/** The input in the buffer: it is being received, or is complete and waits for its turn, or is being
+/** The input in the buffer: it is being received or captured, or is complete and waits for its turn, or is being
  *  worked on, even while it is being received. */
 typedef struct vp_node_input {
     uint8_t state;                 /**< enum in node_state.h. */
@@ -106,10 +115,11 @@ typedef struct vp_node_input {
     uint16_t request;
     enum vp_node_link link;
     uint32_t size;                 /**< Bytes of the whole input. */
-    uint32_t chunks;               /**< Chunks of the whole input. */
+    uint32_t chunks;               /**< Chunks of the whole input; 0 if it is captured. */
     uint32_t received;             /**< Chunks that are here. */
     uint32_t prefix;               /**< Chunks that are here from the first to the first gap. */
-    uint64_t heard_us;             /**< When its link was last heard, or the last SACK went. */
+    uint32_t here;                 /**< Bytes that are here from the first to the first gap. */
+    uint64_t heard_us;             /**< When its link or source was last heard, or the last SACK went. */
     uint64_t complete_us;
     vp_resize geometry;
 } vp_node_input;
@@ -137,6 +147,7 @@ typedef struct vp_node_answer {
 typedef struct vp_node {
     vp_node_config config;
     vp_node_input input;
+    vp_capture capture;
     vp_node_work work;
     vp_node_answer answers[VP_NODE_ANSWERS];
     uint8_t next_answer;           /**< The slot that the next answer takes. */

@@ -43,6 +43,8 @@ const vp_node_variant vp_image_variant = {{
     .margin = VP_IMAGE_MARGIN,
     .crop_top = VP_IMAGE_CROP_TOP,
     .crop_left = VP_IMAGE_CROP_LEFT,
+    .input_height = VP_IMAGE_INPUT_HEIGHT,
+    .input_width = VP_IMAGE_INPUT_WIDTH,
     .lut = lut,
 }};
 """
@@ -54,6 +56,8 @@ _CONFIG_H = """\
 
 #define VP_IMAGE_ARENA_SIZE {arena}u
 #define VP_IMAGE_INPUT_CAPACITY {capacity}u
+#define VP_IMAGE_INPUT_HEIGHT {height}u
+#define VP_IMAGE_INPUT_WIDTH {width}u
 #define VP_IMAGE_RESOLUTION {resolution}u
 #define VP_IMAGE_CHANNELS {channels}u
 #define VP_IMAGE_MARGIN {margin}u
@@ -238,6 +242,8 @@ def _write_image(
             name=variant.name,
             arena=model.arena,
             capacity=manifest.input.size,
+            height=manifest.input.height,
+            width=manifest.input.width,
             resolution=variant.resolution,
             channels=manifest.input.channels,
             margin=variant.margin,
@@ -267,7 +273,8 @@ def _key(manifest: Manifest, variant: VariantInfo, runtime: Runtime) -> str:
         variant.crop_top,
         variant.crop_left,
         variant.resolution,
-        manifest.input.size,
+        manifest.input.height,
+        manifest.input.width,
         manifest.input.channels,
         len(manifest.classes),
         runtime.digest(),
