@@ -22,7 +22,7 @@ FIRMWARE = ROOT / "firmware"
 INCLUDE = FIRMWARE / "include"
 NATIVE = ROOT / "python" / "native"
 INCLUDES = [INCLUDE, NATIVE]
-HEADERS = ["vp/wire.h", "vp/provision.h", "vp/topk.h", "vp/resize.h", "vp_virtual.h"]
+HEADERS = ["vp/wire.h", "vp/provision.h", "vp/topk.h", "vp/resize.h", "vp_gate.h", "vp_virtual.h"]
 SOURCE_FOLDERS = [FIRMWARE / "wire", FIRMWARE / "topk", FIRMWARE / "image", NATIVE]
 _CONSTANT = re.compile(
     r"^#define[ \t]+(VP_[A-Z0-9_]+)[ \t]+\(?(?:0x[0-9A-Fa-f]+|\d+)[uU]?\)?(?=\s|$)", re.MULTILINE
@@ -75,7 +75,7 @@ def main() -> None:
             preamble,
             sources=sources,
             include_dirs=[str(folder) for folder in INCLUDES],
-            extra_compile_args=["-O2"],
+            extra_compile_args=["-O2", "-ffp-contract=off"],
         )
         with tempfile.TemporaryDirectory() as folder:
             built = Path(ffi.compile(tmpdir=folder))
