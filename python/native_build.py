@@ -28,6 +28,7 @@ HEADERS = [
     "vp/topk.h",
     "vp/resize.h",
     "vp/pattern.h",
+    "vp_gate.h",
     "vp_virtual.h",
 ]
 SOURCE_FOLDERS = [FIRMWARE / "wire", FIRMWARE / "topk", FIRMWARE / "image", NATIVE]
@@ -82,7 +83,7 @@ def main() -> None:
             preamble,
             sources=sources,
             include_dirs=[str(folder) for folder in INCLUDES],
-            extra_compile_args=["-O2"],
+            extra_compile_args=["-O2", "-ffp-contract=off"],
         )
         with tempfile.TemporaryDirectory() as folder:
             built = Path(ffi.compile(tmpdir=folder))

@@ -82,27 +82,51 @@ static void compress(uint32_t hash[8], const uint8_t block[BLOCK_SIZE], uint32_t
     }
 }
 
-void vp_blake2s_tag(const uint8_t key[VP_WIRE_KEY_SIZE], const uint8_t *data, size_t size,
-                    uint8_t tag[VP_WIRE_TAG_SIZE])
+static void take_key(uint32_t hash[8], const uint8_t key[VP_WIRE_KEY_SIZE], int last)
 {
-    uint32_t hash[8];
     uint8_t block[BLOCK_SIZE] = {0};
-    uint32_t end = BLOCK_SIZE;
-
-    memcpy(hash, initial, sizeof(hash));
+    memcpy(hash, initial, sizeof(initial));
     hash[0] ^= 0x01010000u ^ ((uint32_t)VP_WIRE_KEY_SIZE << 8) ^ VP_WIRE_TAG_SIZE;
     memcpy(block, key, VP_WIRE_KEY_SIZE);
-    compress(hash, block, end, size == 0u);
+    compress(hash, block, BLOCK_SIZE, last);
+}
+
+static void take_data(uint32_t hash[8], const uint8_t *data, size_t size)
+{
+    uint8_t block[BLOCK_SIZE] = {0};
+    uint32_t end = BLOCK_SIZE;
     while (size > BLOCK_SIZE) {
         end += BLOCK_SIZE;
         compress(hash, data, end, 0);
         data += BLOCK_SIZE;
         size -= BLOCK_SIZE;
     }
+    memcpy(block, data, size);
+    compress(hash, block, end + (uint32_t)size, 1);
+}
+
+void vp_blake2s_begin(const uint8_t key[VP_WIRE_KEY_SIZE], vp_blake2s *keyed)
+{
+    take_key(keyed->hash, key, 0);
+}
+
+void vp_blake2s_finish(const vp_blake2s *keyed, const uint8_t *data, size_t size,
+                       uint8_t tag[VP_WIRE_TAG_SIZE])
+{
+    uint32_t hash[8];
+    memcpy(hash, keyed->hash, sizeof(hash));
+    take_data(hash, data, size);
+    vp_put32(tag, hash[0]);
+    vp_put32(tag + 4, hash[1]);
+}
+
+void vp_blake2s_tag(const uint8_t key[VP_WIRE_KEY_SIZE], const uint8_t *data, size_t size,
+                    uint8_t tag[VP_WIRE_TAG_SIZE])
+{
+    uint32_t hash[8];
+    take_key(hash, key, size == 0u);
     if (size > 0u) {
-        memcpy(block, data, size);
-        memset(block + size, 0, BLOCK_SIZE - size);
-        compress(hash, block, end + (uint32_t)size, 1);
+        take_data(hash, data, size);
     }
     vp_put32(tag, hash[0]);
     vp_put32(tag + 4, hash[1]);

@@ -179,12 +179,22 @@ typedef struct vp_deframer {
     uint8_t frame[VP_WIRE_MAX_FRAME];
 } vp_deframer;
 
+/** A hash that has taken in a key. */
+typedef struct vp_blake2s {
+    uint32_t hash[8];
+} vp_blake2s;
+
 /** CRC-32C (Castagnoli, reflected, RFC 3720 appendix B.4); start with crc = 0. */
 uint32_t vp_crc32c(uint32_t crc, const uint8_t *data, size_t size);
 
 /** Keyed BLAKE2s with an 8-byte digest (RFC 7693): hashlib.blake2s(data, key=key, digest_size=8). */
 void vp_blake2s_tag(const uint8_t key[VP_WIRE_KEY_SIZE], const uint8_t *data, size_t size,
                     uint8_t tag[VP_WIRE_TAG_SIZE]);
+
+/** The same in two steps, for many messages under one key; `size` is at least 1. */
+void vp_blake2s_begin(const uint8_t key[VP_WIRE_KEY_SIZE], vp_blake2s *keyed);
+void vp_blake2s_finish(const vp_blake2s *keyed, const uint8_t *data, size_t size,
+                       uint8_t tag[VP_WIRE_TAG_SIZE]);
 
 /** COBS without the delimiter. @return bytes written, or VP_WIRE_SPACE. */
 int vp_cobs_encode(const uint8_t *data, size_t size, uint8_t *out, size_t capacity);
