@@ -12,8 +12,16 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from variant_parallelism.aggregate import Method
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet_checks import check_network, check_nodes, netmask, station
+from variant_parallelism.fleet_checks import (
+    check_judging,
+    check_network,
+    check_nodes,
+    netmask,
+    station,
+)
+from variant_parallelism.judging_table import JudgingTable
 from variant_parallelism.manifest import Manifest, PlainName, VariantInfo, load_manifest
 from variant_parallelism.secret_file import read_secret
 from variant_parallelism.sinks_table import SinksTable
@@ -200,6 +208,7 @@ class FleetTable(Table):
     gateway: GatewayTable = GatewayTable()
     network: NetworkTable | None = None
     sinks: SinksTable = SinksTable()
+    judging: JudgingTable = JudgingTable()
     nodes: Annotated[list[NodeTable], Field(min_length=1)]
 
 
@@ -219,8 +228,13 @@ class Fleet:
 
     @property
     def aggregation(self) -> Literal["vp", "vip"]:
-        """The method in force: the fleet's, or else the manifest's."""
+        """The paper's method: the fleet's, or else the manifest's."""
         return self.table.aggregation or self.manifest.aggregation.method
+
+    @property
+    def combination(self) -> Method:
+        """The method in force: `[judging] combine`, or else `aggregation`."""
+        return self.table.judging.combine or self.aggregation
 
     def variant_of(self, node: NodeTable) -> VariantInfo:
         return self.manifest.variant(node.variant)
@@ -242,6 +256,7 @@ def load_fleet(path: Path) -> Fleet:
         raise located_error(path, text, ("k",), f"{table.k} exceeds the {classes} classes")
     check_nodes(path, text, table, manifest)
     check_network(path, text, table)
+    check_judging(path, text, table)
     key = None
     if table.key_file is not None:
         key = read_key(path.parent / table.key_file)
