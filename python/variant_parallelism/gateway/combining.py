@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from variant_parallelism.aggregate import combine_mean, combine_vp, probabilities, scatter, winner
+from variant_parallelism.aggregate import make_combiner, winner
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.types import Answer
@@ -24,32 +24,50 @@ class Combiner(Protocol):
     ) -> NDArray[np.float64]:
         """Node ids (V,), rising; classes (V, k) and their scores (V, k), best first; V >= 1.
 
-        Returns shares (C,) of the total weight.
+        Returns scores (C,), 0 to 1.
         """
 
 
-class PaperCombiner:
-    """The fleet's aggregation: `vp`, the scaled sum with the manifest's weights; `vip`, the mean.
+class FleetCombiner:
+    """The fleet's method of combination; a pure function of the fleet and the votes.
 
-    With every class sent and every node alive the shares sum to 1.
+    By the papers' methods, with every class sent and every node alive the shares sum to 1.
     """
 
     def __init__(self, fleet: Fleet) -> None:
-        self._classes = len(fleet.manifest.classes)
-        self._mean = fleet.aggregation == "vip"
-        self._weights = {table.id: fleet.variant_of(table).weight for table in fleet.nodes}
+        nodes = sorted(fleet.nodes, key=lambda node: node.id)
+        self._ids = np.array([node.id for node in nodes])
+        self._combine = make_combiner(
+            fleet.combination,
+            [fleet.variant_of(node).weight for node in nodes],
+            len(fleet.manifest.classes),
+            fleet.table.judging.liars,
+        )
+
+    @property
+    def linear(self) -> bool:
+        """See `aggregate.Combiner`."""
+        return self._combine.linear
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Of the nodes by rising id."""
+        return self._combine.weights
+
+    @property
+    def heeds_trust(self) -> bool:
+        """Whether `trust` makes a difference."""
+        return self._combine.method == "agreement"
 
     def __call__(
         self,
         nodes: NDArray[np.int64],
         classes: NDArray[np.int64],
         scores: NDArray[np.int8],
+        trust: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
-        vectors = scatter(classes, probabilities(scores), self._classes)
-        if self._mean:
-            return combine_mean(vectors)
-        weights = [self._weights[node] for node in nodes.tolist()]
-        return combine_vp(vectors, weights) / sum(weights)
+        """See `Combiner`; `trust` (V,) is how far each node is believed, 0 to 1."""
+        return self._combine(np.searchsorted(self._ids, nodes), classes, scores, trust)
 
 
 def conclude(fleet: Fleet, combiner: Combiner, request: Request, now: float) -> Answer:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.answering import Answering
-from variant_parallelism.gateway.combining import PaperCombiner
+from variant_parallelism.gateway.combining import FleetCombiner
 from variant_parallelism.gateway.inbound import Inbound
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
@@ -61,7 +61,7 @@ class Core:
             self._liveness,
             self.counters,
             self.events,
-            PaperCombiner(fleet),
+            FleetCombiner(fleet),
         )
 
     @property

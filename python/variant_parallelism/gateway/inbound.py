@@ -77,7 +77,7 @@ class Inbound:
 
 def stale_warning(node: Node) -> str | None:
     """What to tell people about a node whose counters went back, once; None if all is well."""
-    if node.stale < _STALE_AFTER or node.stale_told or node.state == "up":
+    if node.stale < _STALE_AFTER or node.stale_told or node.alive:
         return None
     node.stale_told = True
     return (

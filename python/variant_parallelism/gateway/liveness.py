@@ -6,6 +6,7 @@ from collections import deque
 
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.inbound import stale_warning
+from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.recovery import BootRecovery, silence_warning
 from variant_parallelism.gateway.requests import RequestBook
@@ -86,7 +87,7 @@ class Liveness:
 
     def _greet(self, now: float, node: Node, boot: int, hello: Hello) -> None:
         restarted = (
-            node.state == "up"
+            node.alive
             and node.hello is not None
             and boot != node.hello_boot
             and hello.uptime_ms < node.hello.uptime_ms
@@ -107,9 +108,29 @@ class Liveness:
             return
         if restarted:
             cause = f"restarted (cause: {hello.reset_cause.name.lower()})"
-            self._events.append(NodeChanged(node.id, "up", cause))
-        major, minor, patch = hello.firmware
-        self.set_state(now, node, "up", f"{hello.board}, firmware {major}.{minor}.{patch}")
+            self._events.append(NodeChanged(node.id, node.state, cause))
+        self._admit(now, node)
+
+    def _admit(self, now: float, node: Node, news: str | None = None) -> None:
+        """A node that may be asked is up, or in quarantine; `news` says why, if not its HELLO."""
+        if node.quarantine is not None:
+            self.set_state(now, node, "quarantined", node.quarantine.reason)
+        elif node.hello is not None:
+            major, minor, patch = node.hello.firmware
+            text = f"{node.hello.board}, firmware {major}.{minor}.{patch}"
+            self.set_state(now, node, "up", text, news)
+
+    def leave_out(self, now: float, node: Node, quarantine: Quarantine) -> None:
+        """A node's votes count no more, whether it is alive or not."""
+        node.quarantine = quarantine
+        if node.alive:
+            self._admit(now, node)
+
+    def take_back(self, now: float, node: Node, reason: str) -> None:
+        """A node's votes count again, for `reason`."""
+        node.quarantine = None
+        if node.alive:
+            self._admit(now, node, reason)
 
     def after_jump(self, now: float, jumped: bool, warning: str | None) -> None:
         """Our boot counter may have jumped: everything goes out anew then."""
@@ -124,14 +145,17 @@ class Liveness:
 
     # States.
 
-    def set_state(self, now: float, node: Node, state: State, reason: str) -> None:
-        """A node is in this state now, for a reason to tell people."""
+    def set_state(
+        self, now: float, node: Node, state: State, reason: str, news: str | None = None
+    ) -> None:
+        """A node is in this state now, for a reason to tell people, or with these `news`."""
         changed = (node.state, node.reason) != (state, reason)
-        entered, node.state, node.reason = node.state != state, state, reason
+        was_alive, entered = node.alive, node.state != state
+        node.state, node.reason = state, reason
         if changed:
-            self._events.append(NodeChanged(node.id, state, reason))
-        if state == "up":
-            if entered:
+            self._events.append(NodeChanged(node.id, state, news or reason))
+        if node.alive:
+            if not was_alive:
                 self._sending.ask_again(node)
             return
         if entered:
@@ -143,7 +167,7 @@ class Liveness:
         """Deaths by silence, and calls to the nodes that are not up."""
         for node in self._nodes.values():
             silence = SILENT_PERIODS * self._hello_s
-            if node.state in ("up", "refused") and node.is_silent(now, self._hello_s):
+            if node.announced and node.is_silent(now, self._hello_s):
                 self.set_state(now, node, "dead", f"silent for {silence:g} s")
             for warning in (stale_warning(node), silence_warning(node, now, self._hello_s)):
                 if warning is not None:
@@ -155,10 +179,6 @@ class Liveness:
 
     def wake_at(self) -> float:
         """When `watch` has something to do, if nothing is heard before."""
-        times = [
-            node.silent_at(self._hello_s)
-            for node in self._nodes.values()
-            if node.state in ("up", "refused")
-        ]
+        times = [node.silent_at(self._hello_s) for node in self._nodes.values() if node.announced]
         times.extend(node.next_discover for node in self._nodes.values() if node.wants_hello)
         return min(times, default=float("inf"))

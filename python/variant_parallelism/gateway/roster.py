@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway.dispatch import Timing, Transfer
+from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.types import Counters, NodeStatus, State
 from variant_parallelism.keys import node_key
@@ -71,6 +72,10 @@ class Node:
     request: Request | None = None
     transfer: Transfer | None = None
     counters: Counters = field(default_factory=Counters)
+    quarantine: Quarantine | None = None
+    """Why its votes do not count, if they do not."""
+    quarantines: int = 0
+    """How often it was left out by itself, in this run."""
 
     @property
     def id(self) -> int:
@@ -82,8 +87,18 @@ class Node:
         return self.table.serial is not None
 
     @property
+    def alive(self) -> bool:
+        """Whether it may be asked."""
+        return self.state in ("up", "quarantined")
+
+    @property
+    def announced(self) -> bool:
+        """Whether it is alive, though it may not take part."""
+        return self.alive or self.state == "refused"
+
+    @property
     def wants_hello(self) -> bool:
-        return self.linked and (self.state != "up" or self.unannounced)
+        return self.linked and (not self.alive or self.unannounced)
 
     def heard(self, now: float) -> None:
         """It said something."""

@@ -68,11 +68,11 @@ class Sending:
             if request.votes or any(self._may_answer(node, request) for node in request.asked):
                 continue
             for node in self._nodes.values():
-                if node.state == "up" and node.id not in request.asked:
+                if node.alive and node.id not in request.asked:
                     self.ask(node, request)
 
     def _may_answer(self, node_id: int, request: Request) -> bool:
-        return self._nodes[node_id].state == "up" and not request.settled(node_id)
+        return self._nodes[node_id].alive and not request.settled(node_id)
 
     def renumber(self, node: Node, request: Request) -> None:
         """A new number for one node, for which a request is to be the newest."""
@@ -161,7 +161,7 @@ class Sending:
         return self._cast is not None and node.id in self._cast
 
     def _hears(self, node: Node) -> bool:
-        return self.has_group and node.state == "up" and _listens(node)
+        return self.has_group and node.alive and _listens(node)
 
     def _plan_cast(self, now: float) -> set[int]:
         """Begin a cast if it is time for one, or else tell which nodes are to wait for it."""

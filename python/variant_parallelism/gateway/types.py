@@ -39,11 +39,12 @@ class Vote:
 class Answer:
     """The combined answer to one image, or to what the nodes captured at one trigger.
 
-    `scores` are float64 shares (C,) of the total weight of the nodes that answered, and `score`
-    is the winner's. `class_index`, `class_name` and `score` are None if no node answered.
-    `missing` are the fleet's nodes without a vote, `errors` says why some of them have none;
-    `spared` are nodes that were not asked, because those that were agreed. `label` is the class
-    that the caller says is right, if known.
+    `scores` are float64 (C,), 0 to 1: by the papers' methods shares of the total weight of the
+    nodes that answered (`aggregate.Combiner` for the others); `score` is the winner's.
+    `class_index`, `class_name` and `score` are None if no node answered. `spared` are nodes that
+    were not asked, because those that were agreed; `missing` are the fleet's other nodes without a
+    vote, and `errors` says why some of them have none. `label` is the class that the caller says is
+    right, if known.
     """
 
     request: int
@@ -73,6 +74,8 @@ class NodeEstimate:
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
     samples: int = 0
+    accuracy: float | None = None
+    """The share of its votes whose first class was right, where callers said what is."""
 
 
 @dataclass(slots=True)
@@ -105,6 +108,12 @@ class Counters:
     messages_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    early: int = 0
+    """Requests that the nodes asked first answered alone."""
+    spared: int = 0
+    """Questions that were not put to nodes, because those asked first agreed."""
+    uncounted: int = 0
+    """Votes that had no part in an answer, because their node was quarantined."""
 
     def add(self, name: str, amount: int = 1) -> None:
         setattr(self, name, getattr(self, name) + amount)
