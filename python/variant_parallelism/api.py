@@ -71,6 +71,7 @@ _ANSWER: JsonDict = {
     "spared": [],
     "label": None,
     "triggered": False,
+    "uid": None,
 }
 
 
@@ -80,7 +81,8 @@ class Answer(Value):
     `class` (`class_index` in Python) is an index into the fleet's classes, `name` its name,
     `score` the winner's of `scores` (one for each class); all null if no node answered. `missing`
     are nodes without a vote, `errors` says why some have none, by node; `spared` were not asked,
-    since the others agreed. `label` is the right class, if known.
+    since the others agreed. `label` is the right class, if known. `uid` is the request's id over
+    all gateways of the fleet that answered it, null where this one did by itself.
     """
 
     request: int
@@ -95,6 +97,7 @@ class Answer(Value):
     spared: list[int] = []
     label: int | None = None
     triggered: bool = False
+    uid: str | None = None
 
     model_config = ConfigDict(json_schema_extra={"examples": [_ANSWER]})
 

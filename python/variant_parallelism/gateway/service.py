@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,20 @@ from variant_parallelism.gateway.types import (
 _SAVE_PERIOD_S = 60.0
 
 log = logging.getLogger("variant_parallelism.gateway")
+
+
+class Asker(Protocol):
+    """Somebody who gets a fleet's answers for a gateway."""
+
+    async def classify(
+        self,
+        image: NDArray[np.uint8],
+        *,
+        k: int | None,
+        deadline_ms: float | None,
+        label: int | None,
+    ) -> Answer:
+        """See `Gateway.classify`."""
 
 
 class Gateway:
@@ -63,6 +78,7 @@ class Gateway:
         self._changed = asyncio.Event()
         self._open = False
         self._draining = False
+        self._asker: Asker | None = None
 
     async def __aenter__(self) -> Gateway:
         self._loop = asyncio.get_running_loop()
@@ -123,6 +139,10 @@ class Gateway:
         # A new list: this may be called by a listener.
         self._listeners = [other for other in self._listeners if other is not listener]
 
+    def share(self, asker: Asker | None) -> None:
+        """From now on `classify` is the asker's: it asks other gateways, too. None: no more."""
+        self._asker = asker
+
     async def wait_for_nodes(self, count: int, timeout_s: float) -> int:
         """Wait until `count` nodes are up; the number that are, also when time runs out."""
         await self._wait(lambda: self._alive() >= count, timeout_s)
@@ -147,12 +167,24 @@ class Gateway:
         deadline_ms: float | None = None,
         label: int | None = None,
     ) -> Answer:
-        """Ask every live node about a uint8 image (H, W, C).
+        """Ask every live node about a uint8 image (H, W, C), at all gateways of the fleet.
 
         Returns at once when all of them have answered, at the deadline with what there is. k and
         the deadline default to the fleet's. `label` is the right class, if known: it comes back in
         the answer. VpError if they or the image's shape are impossible.
         """
+        ask = self.classify_alone if self._asker is None else self._asker.classify
+        return await ask(image, k=k, deadline_ms=deadline_ms, label=label)
+
+    async def classify_alone(
+        self,
+        image: NDArray[np.uint8],
+        *,
+        k: int | None = None,
+        deadline_ms: float | None = None,
+        label: int | None = None,
+    ) -> Answer:
+        """The same from this gateway's nodes only."""
         if not self._open:
             raise VpError("the gateway is closed")
         if self._draining:

@@ -44,7 +44,8 @@ class Answer:
     `class_index`, `class_name` and `score` are None if no node answered. `spared` are nodes that
     were not asked, because those that were agreed; `missing` are the fleet's other nodes without a
     vote, and `errors` says why some of them have none. `label` is the class that the caller says is
-    right, if known.
+    right, if known. `uid` is the request's id over all gateways that answered it, None where this
+    one did by itself.
     """
 
     request: int
@@ -59,6 +60,7 @@ class Answer:
     spared: tuple[int, ...] = ()
     label: int | None = None
     triggered: bool = False
+    uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
