@@ -14,12 +14,13 @@ from variant_parallelism.gateway.web.errors import handle_errors
 from variant_parallelism.gateway.web.fleet import fleet_routes
 from variant_parallelism.gateway.web.live import live_routes
 from variant_parallelism.gateway.web.openapi import DESCRIPTION, TITLE, document, operation_id
+from variant_parallelism.gateway.web.page import page_routes
 from variant_parallelism.gateway.web.security import Guard
 from variant_parallelism.gateway.web.session import session_routes
 
 
 def make_app(web: Web) -> FastAPI:
-    """The API. Errors are `{"error": one line}`."""
+    """The API and the page that uses it. Errors are `{"error": one line}`."""
     app = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
@@ -36,5 +37,6 @@ def make_app(web: Web) -> FastAPI:
     handle_errors(app, web.counters)
     for routes in (classify_routes, fleet_routes, live_routes, session_routes):
         app.include_router(routes(web))
+    app.router.routes.extend(page_routes())
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app
