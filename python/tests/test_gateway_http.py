@@ -22,10 +22,10 @@ from fleet_factory import make_fleet, make_image
 from free_ports import free_ports
 from loopback_nodes import LoopbackFleet
 from simulated_fleet import entries_of
+from variant_parallelism.client import Client, find_gateway
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable
 from variant_parallelism.gateway import Gateway
-from variant_parallelism.gateway.client import Client, find_gateway
 from variant_parallelism.gateway.web import HttpServer
 
 NODES = 2
@@ -164,15 +164,14 @@ def test_the_client_finds_the_gateway_of_its_fleet_only(tmp_path: Path) -> None:
         image = make_image(fleet)
         client = await asyncio.to_thread(find_gateway, fleet)
         assert client is not None
-        answer = await asyncio.to_thread(client.classify, image, 2, 20_000)
-        assert [vote["entries"] for vote in answer["votes"]] == [
-            [list(entry) for entry in entries_of(node, image.tobytes(), 2, 10)]
-            for node in range(NODES)
+        answer = await asyncio.to_thread(client.classify, image, k=2, deadline_ms=20_000)
+        assert [vote.entries for vote in answer.votes] == [
+            list(entries_of(node, image.tobytes(), 2, 10)) for node in range(NODES)
         ]
         nodes = await asyncio.to_thread(client.nodes)
-        assert [node["state"] for node in nodes] == ["up"] * NODES
+        assert [node.state for node in nodes] == ["up"] * NODES
         with pytest.raises(VpError, match="the gateway refuses: k must be 1 to 10, not 99"):
-            await asyncio.to_thread(client.classify, image, 99, 1000)
+            await asyncio.to_thread(client.classify, image, k=99, deadline_ms=1000)
         other = make_fleet(fleet.nodes, gateway=fleet.table.gateway, name="another")
         assert await asyncio.to_thread(find_gateway, other) is None
 
