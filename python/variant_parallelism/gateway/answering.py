@@ -12,9 +12,10 @@ from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.combining import Combiner, conclude
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
-from variant_parallelism.gateway.requests import Request, RequestBook, check
+from variant_parallelism.gateway.requests import Request, RequestBook, check, check_terms
 from variant_parallelism.gateway.roster import Node
 from variant_parallelism.gateway.sending import Sending
+from variant_parallelism.gateway.triggers import has_source
 from variant_parallelism.gateway.types import Answered, Counters, Event, Vote
 from variant_parallelism.wire import ErrorCode, NodeError, Prediction
 
@@ -54,15 +55,34 @@ class Answering:
         label: int | None,
     ) -> Request:
         """Ask about an image: see `Core.submit`."""
+        k, deadline_s = self._terms(k, deadline_s)
+        check(self._fleet, image, k, deadline_s, label)
+        self._out.begin_request()
+        return self._begin(self._book.add(image, k, now, now + deadline_s), label)
+
+    def trigger(
+        self, now: float, k: int | None, deadline_s: float | None, label: int | None
+    ) -> Request:
+        """Have the nodes capture: see `Core.trigger`."""
+        k, deadline_s = self._terms(k, deadline_s)
+        check_terms(self._fleet, k, deadline_s, label)
+        announced = [node for node in self._nodes.values() if node.hello is not None]
+        if announced and not any(map(has_source, announced)):
+            raise VpError("no node that was heard of has an input source: send an image instead")
+        self._out.begin_request()
+        request = self._begin(self._book.add_trigger(k, now, now + deadline_s), label)
+        for node in announced:
+            if not has_source(node):
+                request.errors[node.id] = ErrorCode.SOURCE.text
+        return request
+
+    def _terms(self, k: int | None, deadline_s: float | None) -> tuple[int, float]:
         k = self._fleet.table.k if k is None else k
         if deadline_s is None:
             deadline_s = self._fleet.table.deadline_ms / 1000
-        check(self._fleet, image, k, deadline_s)
-        classes = len(self._fleet.manifest.classes)
-        if label is not None and not 0 <= label < classes:
-            raise VpError(f"label {label} is no class: the fleet has 0 to {classes - 1}")
-        self._out.begin_request()
-        request = self._book.add(image, k, now, now + deadline_s)
+        return k, deadline_s
+
+    def _begin(self, request: Request, label: int | None) -> Request:
         request.label = label
         self._counters.requests += 1
         for node in self._chosen(request):
@@ -82,7 +102,11 @@ class Answering:
 
     def _chosen(self, request: Request) -> list[Node]:
         """Whom a new request is put to."""
-        return [node for node in self._nodes.values() if node.state == "up"]
+        return [
+            node
+            for node in self._nodes.values()
+            if node.state == "up" and (not request.triggered or has_source(node))
+        ]
 
     def _awaits(self, request: Request, node_id: int) -> bool:
         """Whether a node that was asked is waited for."""
@@ -146,7 +170,7 @@ class Answering:
             again = self._liveness.superseded(now, node)
         if not again:
             request.errors[node.id] = error.code.text
-        elif working:
+        elif working or request.triggered:
             self._sending.ask(node, request)
 
     # The end.
@@ -170,7 +194,9 @@ class Answering:
             self._counters.lost += 1
         for node in request.asked - request.votes.keys():
             self._nodes[node].counters.lost += 1
-        image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
+        image = None
+        if not request.triggered:
+            image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
         self._events.append(Answered(conclude(self._fleet, self.combiner, request, now), image))
         self._forget(request)
 

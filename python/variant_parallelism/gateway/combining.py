@@ -90,6 +90,7 @@ def conclude(fleet: Fleet, combiner: Combiner, request: Request, now: float) -> 
             request.errors,
             latency_ms,
             label=request.label,
+            triggered=request.triggered,
         )
     entries = np.array([vote.entries for vote in votes])
     shares = combiner(
@@ -107,4 +108,5 @@ def conclude(fleet: Fleet, combiner: Combiner, request: Request, now: float) -> 
         request.errors,
         latency_ms,
         label=request.label,
+        triggered=request.triggered,
     )

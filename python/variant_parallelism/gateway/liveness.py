@@ -92,8 +92,8 @@ class Liveness:
             and boot != node.hello_boot
             and hello.uptime_ms < node.hello.uptime_ms
         )
-        if node.transfer is not None and boot != node.hello_boot:
-            node.transfer.restart(now)
+        if boot != node.hello_boot:
+            self._sending.restart(now, node)
         if node.hello is not None and boot != node.hello_boot:
             if hello.uptime_ms < node.hello.uptime_ms:
                 node.fault, node.fault_questions = None, 0
@@ -140,8 +140,7 @@ class Liveness:
             for request in self._book.open.values():
                 request.encoded.clear()
             for other in self._nodes.values():
-                if other.transfer is not None:
-                    other.transfer.restart(now)
+                self._sending.restart(now, other)
 
     # States.
 
@@ -160,8 +159,7 @@ class Liveness:
             return
         if entered:
             node.next_discover = now
-            self._sending.release(node)
-            node.queue.clear()
+            self._sending.drop(node)
 
     def watch(self, now: float) -> None:
         """Deaths by silence, and calls to the nodes that are not up."""

@@ -17,6 +17,7 @@ from variant_parallelism.wire import (
     Body,
     Discover,
     Input,
+    Trigger,
     encode,
     frame,
 )
@@ -90,6 +91,27 @@ class Outbound:
         for node in nodes:
             if not node.serial:
                 node.last_counter = max(node.last_counter, counter)
+        self.outbox.append((None, message))
+
+    def trigger(self, nodes: Iterable[Node], request: Request, *, report: bool) -> None:
+        """A trigger to each of these nodes: the same message to all that know the request under
+        the same number."""
+        encoded: dict[int, tuple[int, bytes]] = {}
+        for node in nodes:
+            number = request.number(node.id)
+            if number not in encoded:
+                encoded[number] = self._encode(Trigger(number, request.k, report))
+            self._send(node, *encoded[number])
+
+    def cast_trigger(self, members: Iterable[Node], request: Request) -> None:
+        """A trigger to the group, meant for these members."""
+        counter, message = self._encode(Trigger(request.id, request.k, report=False))
+        for node in members:
+            node.last_counter = counter
+            node.counters.messages_out += 1
+            node.counters.bytes_out += len(message)
+        self._counters.messages_out += 1
+        self._counters.bytes_out += len(message)
         self.outbox.append((None, message))
 
     def _encode_chunk(

@@ -20,7 +20,8 @@ REMEMBERED = 1024
 
 @dataclass(slots=True)
 class Request:
-    """One image that the fleet is asked about. Times in seconds of the core's clock."""
+    """One input that the fleet is asked about: an image, or (`triggered`) what each node captures
+    by itself, and then `shape` and `data` are empty. Times in seconds of the core's clock."""
 
     id: int
     shape: tuple[int, int, int]
@@ -37,6 +38,7 @@ class Request:
     """Numbers on the wire for the nodes that had begun a newer request than `id`."""
     label: int | None = None
     """The right class, if the caller knows it."""
+    triggered: bool = False
     encoded: dict[tuple[int, int, bool], tuple[int, bytes]] = field(default_factory=dict)
     """Messages ready to send, with their counters, by number, chunk and report flag."""
 
@@ -70,7 +72,14 @@ class RequestBook:
         """A new request under the next free 16-bit number."""
         height, width, channels = image.shape
         shape = (height, width, channels)
-        request = Request(self._free_number(), shape, image.tobytes(), k, now, deadline)
+        return self._add(Request(self._free_number(), shape, image.tobytes(), k, now, deadline))
+
+    def add_trigger(self, k: int, now: float, deadline: float) -> Request:
+        """A new request about what the nodes capture."""
+        number = self._free_number()
+        return self._add(Request(number, (0, 0, 0), b"", k, now, deadline, triggered=True))
+
+    def _add(self, request: Request) -> Request:
         self._numbers[request.id] = request
         self.open[request.id] = request
         return request
@@ -107,14 +116,27 @@ class RequestBook:
         return self._ended.get(number)
 
 
-def check(fleet: Fleet, image: NDArray[np.uint8], k: int, deadline_s: float) -> None:
-    """VpError if a fleet cannot be asked this."""
+def check_terms(fleet: Fleet, k: int, deadline_s: float, label: int | None) -> None:
+    """VpError if a fleet cannot be asked on these terms, whatever it is asked about."""
     classes = len(fleet.manifest.classes)
-    channels = fleet.manifest.input.channels
     if not 1 <= k <= min(MAX_K, classes):
         raise VpError(f"k must be 1 to {min(MAX_K, classes)}, not {k}")
     if not 0 < deadline_s <= 600:
         raise VpError(f"the deadline must be over 0 and up to 600000 ms, not {deadline_s * 1000:g}")
+    if label is not None and not 0 <= label < classes:
+        raise VpError(f"label {label} is no class: the fleet has 0 to {classes - 1}")
+
+
+def check(
+    fleet: Fleet,
+    image: NDArray[np.uint8],
+    k: int,
+    deadline_s: float,
+    label: int | None = None,
+) -> None:
+    """VpError if a fleet cannot be asked about this image."""
+    check_terms(fleet, k, deadline_s, label)
+    channels = fleet.manifest.input.channels
     good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == channels
     if not good or not all(1 <= side <= MAX_SIDE for side in image.shape[:2]):
         raise VpError(

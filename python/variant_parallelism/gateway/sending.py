@@ -17,9 +17,9 @@ from variant_parallelism.gateway.dispatch import WINDOW, Transfer
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook, is_newer
 from variant_parallelism.gateway.roster import Node
+from variant_parallelism.gateway.triggers import DOUBT_REQUESTS, Triggers, has_source
+from variant_parallelism.wire import Sack
 
-_DOUBT_IMAGES = 16
-"""Images after which a node that multicast did not reach is waited for again."""
 _LAG_IMAGES = 4
 """Images that a node gets before the others hold theirs back for it once more."""
 _HOLD_TIMEOUTS = 2
@@ -44,11 +44,15 @@ class Sending:
         self._hold_until = 0.0
         self._laggards: dict[int, int] = {}
         """Images left, by node, for which nobody waits until it is ready."""
+        self._triggers = Triggers(nodes, out, self._hears, self.renumber)
 
     # Whom to ask.
 
     def ask(self, node: Node, request: Request) -> None:
         """Put a request into a node's queue: older ones first, as the node wants them."""
+        if request.triggered:
+            self._triggers.ask(node, request)
+            return
         request.asked.add(node.id)
         node.queue.append(request)
         if len(node.queue) > 1 and node.queue[-2].started > request.started:
@@ -68,7 +72,8 @@ class Sending:
             if request.votes or any(self._may_answer(node, request) for node in request.asked):
                 continue
             for node in self._nodes.values():
-                if node.alive and node.id not in request.asked:
+                able = not request.triggered or has_source(node)
+                if node.alive and able and node.id not in request.asked:
                     self.ask(node, request)
 
     def _may_answer(self, node_id: int, request: Request) -> bool:
@@ -87,8 +92,30 @@ class Sending:
             self._cast.drop(node.id)
         node.request, node.transfer = None, None
 
+    def drop(self, node: Node) -> None:
+        """A node is gone."""
+        self.release(node)
+        node.queue.clear()
+        self._triggers.drop(node)
+
+    def restart(self, now: float, node: Node) -> None:
+        """A node may have forgotten everything."""
+        if node.transfer is not None:
+            node.transfer.restart(now)
+        self._triggers.restart(now, node)
+
+    def acknowledge(self, now: float, node: Node, sack: Sack, counter: int) -> None:
+        """A node says how far it is, in a message of this counter."""
+        if node.transfer and node.request and node.request.number(node.id) == sack.request:
+            node.transfer.acknowledge(sack, counter, now)
+        else:
+            self._triggers.under_way(now, node, sack.request)
+
     def forget(self, request: Request) -> None:
         """A request is over for all."""
+        if request.triggered:
+            self._triggers.forget(request)
+            return
         for node in self._nodes.values():
             if node.request is request:
                 self.release(node)
@@ -103,7 +130,8 @@ class Sending:
 
     def wake_at(self) -> float:
         """When `drive` has something to do, if nothing happens before."""
-        times = [
+        times = [self._triggers.wake_at()]
+        times += [
             node.transfer.wake
             for node in self._nodes.values()
             if node.transfer is not None and not self._in_cast(node)
@@ -112,15 +140,18 @@ class Sending:
             times.append(self._cast.wake_at())
         if self._held is not None:
             times.append(self._hold_until)
-        return min(times, default=float("inf"))
+        return min(times)
 
     # What to send.
 
     def drive(self, now: float) -> None:
         """Begin and send what is due."""
+        self._triggers.drive(now)
         held = self._plan_cast(now) if self.has_group and self._cast is None else set()
         for node in self._nodes.values():
             while node.request is None and node.queue and node.id not in held:
+                if self._triggers.holds(now, node, node.queue[0]):
+                    break
                 request = node.queue.popleft()
                 if not request.settled(node.id):
                     self._begin(now, node, request)
@@ -175,11 +206,17 @@ class Sending:
         if first is None:
             return set()
         with_it = [node for node in listeners if upcoming[node.id] is first]
-        ready = [node for node in with_it if node.transfer is None and self._takes(node, first)]
+        capturing = {node.id for node in listeners if self._triggers.holds(now, node, first)}
+        ready = [
+            node
+            for node in with_it
+            if node.transfer is None and node.id not in capturing and self._takes(node, first)
+        ]
         behind = [
             node
             for node in listeners
-            if (node.transfer is not None and not node.transfer.completed)
+            if node.id in capturing
+            or (node.transfer is not None and not node.transfer.completed)
             or upcoming[node.id] not in (None, first)
         ]
         if not behind and _worth_it(ready):
@@ -232,7 +269,7 @@ class Sending:
                 self._out.chunk(self._nodes[node_id], request, chunk)
         if cast.over:
             for node_id in cast.members:
-                self._nodes[node_id].doubted = _DOUBT_IMAGES if node_id in cast.behind else 0
+                self._nodes[node_id].doubted = DOUBT_REQUESTS if node_id in cast.behind else 0
             self._cast, self._cast_request = None, None
 
 
