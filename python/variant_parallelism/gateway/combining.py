@@ -7,10 +7,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from variant_parallelism.aggregate import combine_mean, combine_vp, probabilities, scatter, winner
+from variant_parallelism.aggregate import make_combiner, winner
 from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.ballot import HERE
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.types import Answer
+from variant_parallelism.gateway.votes import Votes
 
 
 class Combiner(Protocol):
@@ -24,69 +27,97 @@ class Combiner(Protocol):
     ) -> NDArray[np.float64]:
         """Node ids (V,), rising; classes (V, k) and their scores (V, k), best first; V >= 1.
 
-        Returns shares (C,) of the total weight.
+        Returns scores (C,), 0 to 1.
         """
 
 
-class PaperCombiner:
-    """The fleet's aggregation: `vp`, the scaled sum with the manifest's weights; `vip`, the mean.
+class FleetCombiner:
+    """The fleet's method of combination; a pure function of the fleet and the votes.
 
-    With every class sent and every node alive the shares sum to 1.
+    By the papers' methods, with every class sent and every node alive the shares sum to 1.
     """
 
     def __init__(self, fleet: Fleet) -> None:
-        self._classes = len(fleet.manifest.classes)
-        self._mean = fleet.aggregation == "vip"
-        self._weights = {table.id: fleet.variant_of(table).weight for table in fleet.nodes}
+        nodes = sorted(fleet.nodes, key=lambda node: node.id)
+        self._ids = np.array([node.id for node in nodes])
+        self._combine = make_combiner(
+            fleet.combination,
+            [fleet.variant_of(node).weight for node in nodes],
+            len(fleet.manifest.classes),
+            fleet.table.judging.liars,
+        )
+
+    @property
+    def linear(self) -> bool:
+        """See `aggregate.Combiner`."""
+        return self._combine.linear
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Of the nodes by rising id."""
+        return self._combine.weights
+
+    @property
+    def heeds_trust(self) -> bool:
+        """Whether `trust` makes a difference."""
+        return self._combine.method == "agreement"
 
     def __call__(
         self,
         nodes: NDArray[np.int64],
         classes: NDArray[np.int64],
         scores: NDArray[np.int8],
+        trust: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
-        vectors = scatter(classes, probabilities(scores), self._classes)
-        if self._mean:
-            return combine_mean(vectors)
-        weights = [self._weights[node] for node in nodes.tolist()]
-        return combine_vp(vectors, weights) / sum(weights)
+        """See `Combiner`; `trust` (V,) is how far each node is believed, 0 to 1."""
+        return self._combine(np.searchsorted(self._ids, nodes), classes, scores, trust)
 
 
-def conclude(fleet: Fleet, combiner: Combiner, request: Request, now: float) -> Answer:
-    """The answer that the votes of a request add up to; ties go to the lower class."""
-    votes = tuple(request.votes[node] for node in sorted(request.votes))
-    missing = tuple(
-        node for node in sorted(table.id for table in fleet.nodes) if node not in request.votes
-    )
-    latency_ms = (now - request.started) * 1000
-    if not votes:
-        nothing = np.zeros(len(fleet.manifest.classes))
-        return Answer(
-            request.id,
-            None,
-            None,
-            None,
-            nothing,
-            votes,
-            missing,
-            request.errors,
-            latency_ms,
-            label=request.label,
-        )
-    entries = np.array([vote.entries for vote in votes])
-    shares = combiner(
-        np.array([vote.node for vote in votes]), entries[:, :, 0], entries[:, :, 1].astype(np.int8)
-    )
-    best = int(winner(shares))
+def conclude(
+    fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now: float
+) -> Answer:
+    """The answer that the votes of a request add up to; ties go to the lower class.
+
+    Votes of quarantined nodes count if there are no others.
+    """
+    ballot = request.ballot
+    here = gate.by_id(np.flatnonzero(ballot.states & HERE))
+    votes = _votes(gate, request, here)
+    silent = gate.present.copy()
+    silent[here] = False
+    missing = tuple(sorted(gate.ids[silent].tolist()))
+    errors = {node: text for node, text in request.errors.items() if node in missing}
+    best = name = score = None
+    shares = np.zeros(len(fleet.manifest.classes))
+    if len(here):
+        counted = votes.counted
+        shares = combiner(votes.nodes[counted], votes.classes[counted], votes.scores[counted])
+        best = int(winner(shares))
+        name, score = fleet.manifest.classes[best], float(shares[best])
     return Answer(
         request.id,
         best,
-        fleet.manifest.classes[best],
-        float(shares[best]),
+        name,
+        score,
         shares,
         votes,
         missing,
-        request.errors,
-        latency_ms,
+        errors,
+        (now - request.started) * 1000,
         label=request.label,
+    )
+
+
+def _votes(gate: Gate, request: Request, slots: NDArray[np.intp]) -> Votes:
+    rows = request.ballot.rows[slots]
+    counted = gate.quarantined[slots] == 0
+    if not counted.any():
+        counted = np.ones(len(slots), np.bool_)
+    return Votes(
+        gate.ids[slots].astype(np.int64),
+        gate.names[slots],
+        rows,
+        request.k,
+        request.ballot.latencies_s(rows, request.started) * 1000,
+        counted,
     )

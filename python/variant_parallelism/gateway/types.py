@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
@@ -51,7 +52,7 @@ class Answer:
     class_name: str | None
     score: float | None
     scores: NDArray[np.float64]
-    votes: tuple[Vote, ...]
+    votes: Sequence[Vote]
     missing: tuple[int, ...]
     errors: dict[int, str]
     latency_ms: float
@@ -75,7 +76,7 @@ class NodeEstimate:
     samples: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Counters:
     """Counts since the gateway started, of the whole fleet or of one node.
 
@@ -105,9 +106,12 @@ class Counters:
     messages_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-
-    def add(self, name: str, amount: int = 1) -> None:
-        setattr(self, name, getattr(self, name) + amount)
+    early: int = 0
+    """Requests that the nodes asked first answered alone."""
+    spared: int = 0
+    """Questions that were not put to nodes, because those asked first agreed."""
+    uncounted: int = 0
+    """Votes that had no part in an answer, because their node was quarantined."""
 
     def as_dict(self) -> dict[str, int]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
