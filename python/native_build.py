@@ -30,6 +30,7 @@ HEADERS = [
     "vp/pattern.h",
     "vp_gate.h",
     "vp_virtual.h",
+    "vp_bare.h",
 ]
 SOURCE_FOLDERS = [FIRMWARE / "wire", FIRMWARE / "topk", FIRMWARE / "image", NATIVE]
 _CONSTANT = re.compile(

@@ -103,7 +103,7 @@ static void predict(vp_virtual *fleet, vp_virtual_node *node, const vp_virtual_w
             prediction->entries[i].score = (int8_t)(127 - (int)i);
         }
     }
-    vp_virtual_send_prediction(fleet, node, prediction);
+    vp_virtual_send_prediction(fleet, node, prediction, 0);
 }
 
 /* Takes work up if there is none under way; the input's buffer is then free for the next one. */
@@ -200,8 +200,10 @@ static void report_past(vp_virtual *fleet, vp_virtual_node *node, uint16_t reque
         const vp_virtual_answer *answer = &node->answers[i];
         if (answer->known && answer->prediction.request == request) {
             sack.received = (uint16_t)answer->chunks;
-            vp_virtual_send_sack(fleet, node, &sack);
-            vp_virtual_send_prediction(fleet, node, &answer->prediction);
+            if (answer->chunks > 0u) {
+                vp_virtual_send_sack(fleet, node, &sack);
+            }
+            vp_virtual_send_prediction(fleet, node, &answer->prediction, 1);
             return;
         }
     }
@@ -264,30 +266,45 @@ void vp_virtual_take_chunk(vp_virtual *fleet, vp_virtual_node *node, const vp_in
     take_complete(fleet, node);
 }
 
-void vp_virtual_take_trigger(vp_virtual *fleet, vp_virtual_node *node, uint16_t request, uint8_t k)
+void vp_virtual_take_trigger(vp_virtual *fleet, vp_virtual_node *node, const vp_trigger *trigger)
 {
+    const int report = (trigger->flags & VP_TRIGGER_REPORT) != 0;
+    if ((node->hello.flags & VP_HELLO_SENSOR) == 0) {
+        if (report) {
+            vp_virtual_send_error(fleet, node, trigger->request, VP_ERROR_SOURCE);
+        }
+        return;
+    }
     node->counts.triggers++;
-    if (!is_new_request(node, request)) {
-        report_past(fleet, node, request);
+    if (!is_new_request(node, trigger->request)) {
+        if (report && node->receiving == INPUT_COMPLETE &&
+            node->input.request == trigger->request) {
+            send_sack_of_input(fleet, node);
+        } else if (report) {
+            report_past(fleet, node, trigger->request);
+        }
         return;
     }
     node->has_latest = 1;
-    node->latest = request;
-    if (k == 0u || k > VP_WIRE_MAX_K || k > fleet->classes) {
-        vp_virtual_send_error(fleet, node, request, VP_ERROR_K);
+    node->latest = trigger->request;
+    if (trigger->k == 0u || trigger->k > VP_WIRE_MAX_K || trigger->k > fleet->classes) {
+        vp_virtual_send_error(fleet, node, trigger->request, VP_ERROR_K);
         return;
     }
     if (node->receiving != INPUT_NONE) {
         vp_virtual_send_error(fleet, node, node->input.request, VP_ERROR_SUPERSEDED);
     }
     node->input = (vp_virtual_work){
-        .request = request,
-        .k = k,
-        .digest = vp_virtual_trigger_digest(request),
+        .request = trigger->request,
+        .k = trigger->k,
+        .digest = vp_virtual_trigger_digest(trigger->request),
         .complete_ns = fleet->now_ns,
     };
     node->received = 0;
     node->receiving = INPUT_COMPLETE;
+    if (report && node->work.active) {
+        send_sack_of_input(fleet, node);
+    }
     take_complete(fleet, node);
 }
 

@@ -88,7 +88,7 @@ int vp_virtual_flush(vp_virtual *fleet)
             header->msg_iov = &data[count];
             header->msg_iovlen = 1;
             set_source(header, &space[count], fleet->nodes[sent->node].address);
-            if (sent->is_prediction && fleet->sent_ns != NULL) {
+            if (sent->is_first_prediction && fleet->sent_ns != NULL) {
                 fleet->sent_ns[sent->request] = now;
             }
             fleet->nodes[sent->node].counts.sent++;
@@ -119,7 +119,7 @@ void vp_virtual_boot(vp_virtual *fleet, uint32_t at)
     node->hello_ns = fleet->now_ns;
     node->replay = (vp_replay){0};
     node->gateway_boot = 0;
-    node->counts.rejected = 0;
+    node->rejected_before = node->counts.rejected;
     vp_virtual_start_afresh(node);
     set_wake(fleet, at);
 }
@@ -156,10 +156,13 @@ static void act(vp_virtual *fleet, vp_virtual_node *node, uint8_t type, const ui
                 size_t size)
 {
     vp_input chunk;
+    vp_trigger trigger;
     if (type == VP_DISCOVER) {
         vp_virtual_send_hello(fleet, node);
     } else if (type == VP_INPUT && vp_input_unpack(payload, size, &chunk) == VP_WIRE_OK) {
         vp_virtual_take_chunk(fleet, node, &chunk, fleet->verified_digest);
+    } else if (type == VP_TRIGGER && vp_trigger_unpack(payload, size, &trigger) == VP_WIRE_OK) {
+        vp_virtual_take_trigger(fleet, node, &trigger);
     }
 }
 

@@ -41,7 +41,7 @@ static int seal(const vp_virtual *fleet, vp_virtual_node *node, uint8_t type,
                                        sizeof(slot->data));
     slot->node = (uint32_t)(node - fleet->nodes);
     slot->size = (uint16_t)(sealed > 0 ? sealed : 0);
-    slot->is_prediction = type == VP_PREDICTION;
+    slot->is_first_prediction = 0;
     slot->request = 0;
     node->counter++;
     return sealed;
@@ -69,7 +69,7 @@ static void forge(vp_virtual *fleet, vp_virtual_node *node, const vp_prediction 
                                        sizeof(slot->data));
     slot->node = (uint32_t)(node - fleet->nodes);
     slot->size = (uint16_t)(sealed > 0 ? sealed : 0);
-    slot->is_prediction = 0;
+    slot->is_first_prediction = 0;
     node->counts.forged++;
 }
 
@@ -98,8 +98,8 @@ static void spoil(vp_virtual *fleet, vp_virtual_node *node)
     }
 }
 
-static void send_payload(vp_virtual *fleet, vp_virtual_node *node, uint8_t type, uint16_t request,
-                         const uint8_t *payload, int size)
+static void send_payload(vp_virtual *fleet, vp_virtual_node *node, uint8_t type,
+                         const uint8_t *payload, int size, const vp_prediction *first)
 {
     if (size < 0) {
         return;
@@ -113,7 +113,10 @@ static void send_payload(vp_virtual *fleet, vp_virtual_node *node, uint8_t type,
         fleet->waiting--;
         return;
     }
-    slot->request = request;
+    if (first != NULL) {
+        slot->is_first_prediction = 1;
+        slot->request = first->request;
+    }
     spoil(fleet, node);
 }
 
@@ -121,20 +124,20 @@ void vp_virtual_send_hello(vp_virtual *fleet, vp_virtual_node *node)
 {
     uint8_t payload[VP_VIRTUAL_MAX_SENT];
     vp_hello hello = node->hello;
-    const uint64_t rejected = node->counts.rejected;
+    const uint64_t rejected = node->counts.rejected - node->rejected_before;
     hello.uptime_ms = (uint32_t)((fleet->now_ns - node->started_ns) / 1000000u);
     hello.rejected = (uint16_t)(rejected < 65535u ? rejected : 65535u);
     node->counts.hellos++;
-    send_payload(fleet, node, VP_HELLO, 0, payload,
-                 vp_hello_pack(&hello, payload, sizeof(payload)));
+    send_payload(fleet, node, VP_HELLO, payload, vp_hello_pack(&hello, payload, sizeof(payload)),
+                 NULL);
 }
 
 void vp_virtual_send_sack(vp_virtual *fleet, vp_virtual_node *node, const vp_sack *sack)
 {
     uint8_t payload[VP_VIRTUAL_MAX_SENT];
     node->counts.sacks++;
-    send_payload(fleet, node, VP_SACK, sack->request, payload,
-                 vp_sack_pack(sack, payload, sizeof(payload)));
+    send_payload(fleet, node, VP_SACK, payload, vp_sack_pack(sack, payload, sizeof(payload)),
+                 NULL);
 }
 
 void vp_virtual_send_error(vp_virtual *fleet, vp_virtual_node *node, uint16_t request, uint8_t code)
@@ -142,18 +145,19 @@ void vp_virtual_send_error(vp_virtual *fleet, vp_virtual_node *node, uint16_t re
     uint8_t payload[VP_VIRTUAL_MAX_SENT];
     const vp_error error = {.request = request, .code = code};
     node->counts.errors++;
-    send_payload(fleet, node, VP_ERROR, request, payload,
-                 vp_error_pack(&error, payload, sizeof(payload)));
+    send_payload(fleet, node, VP_ERROR, payload, vp_error_pack(&error, payload, sizeof(payload)),
+                 NULL);
 }
 
 void vp_virtual_send_prediction(vp_virtual *fleet, vp_virtual_node *node,
-                                const vp_prediction *prediction)
+                                const vp_prediction *prediction, int again)
 {
     uint8_t payload[VP_VIRTUAL_MAX_SENT];
     node->counts.predictions++;
     node->counts.lies += node->faults.lie;
-    send_payload(fleet, node, VP_PREDICTION, prediction->request, payload,
-                 vp_prediction_pack(prediction, fleet->classes, payload, sizeof(payload)));
+    send_payload(fleet, node, VP_PREDICTION, payload,
+                 vp_prediction_pack(prediction, fleet->classes, payload, sizeof(payload)),
+                 again ? NULL : prediction);
     if (happens(fleet, node->faults.forge)) {
         forge(fleet, node, prediction);
     }

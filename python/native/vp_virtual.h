@@ -93,6 +93,7 @@ typedef struct vp_virtual_node {
     /* The node's own; vp_virtual_boot begins them anew. */
     vp_virtual_counts counts;
     uint64_t started_ns;
+    uint64_t rejected_before; /**< Messages rejected when it booted: HELLO tells the later ones. */
     uint64_t hello_ns;
     vp_replay replay;
     uint64_t gateway_boot;
@@ -114,7 +115,7 @@ typedef struct vp_virtual_sent {
     uint32_t node;           /**< Place in vp_virtual.nodes. */
     uint16_t size;
     uint16_t request;
-    uint8_t is_prediction;
+    uint8_t is_first_prediction;
     uint8_t data[VP_VIRTUAL_MAX_SENT];
 } vp_virtual_sent;
 
@@ -140,8 +141,9 @@ typedef struct vp_virtual {
     uint32_t columns;
     uint32_t depth;          /**< Entries of each answer of the table. */
     const vp_entry *table;   /**< rows x columns x depth. */
-    uint64_t *sent_ns;       /**< VP_VIRTUAL_REQUESTS numbers: when the last PREDICTION of each
-                                  request went to the system (CLOCK_MONOTONIC); NULL: not kept. */
+    uint64_t *sent_ns;       /**< VP_VIRTUAL_REQUESTS numbers: when the last new PREDICTION of
+                                  each request went to the system (CLOCK_MONOTONIC); NULL: not
+                                  kept. */
     uint64_t random;         /**< Seed, not 0. */
 
     /* The library's. */

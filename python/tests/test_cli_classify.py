@@ -251,7 +251,7 @@ def test_the_gateway_prints_its_events_as_json_lines(tmp_path: Path, picture: Pa
                 *VP,
                 "gateway",
                 str(fleet),
-                "--json",
+                "--log-json",
                 "--state-dir",
                 str(tmp_path / "own"),
                 stdout=subprocess.PIPE,
@@ -273,7 +273,9 @@ def test_the_gateway_prints_its_events_as_json_lines(tmp_path: Path, picture: Pa
             assert (gateway.returncode, err) == (0, b"")
             events += map(json.loads, out.splitlines())
             kinds = [event["event"] for event in events]
-            assert sorted(kinds) == ["answer", "node", "node", "serving", "stopped"]
+            assert sorted(kinds) == ["answer", "node", "node", "serving", "starting", "stopped"]
+            assert kinds[0] == "starting"
+            assert {event["level"] for event in events} == {"info"}
             assert kinds[-2:] == ["answer", "stopped"]
             assert all(str(event["time"]).endswith("+00:00") for event in events)
             by_kind = {str(event["event"]): event for event in events}

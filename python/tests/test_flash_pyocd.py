@@ -347,7 +347,7 @@ def test_a_running_gateway_hears_the_node_instead(
     chip = plug(url=fleet.nodes[0].serial).chip
     lay(chip, images["d8"], "d8", identity(fleet, fleet.nodes[0], 30))
     chip.reset()
-    command = [sys.executable, "-m", "variant_parallelism.cli", "gateway", "--json"]
+    command = [sys.executable, "-m", "variant_parallelism.cli", "gateway", "--log-json"]
     with subprocess.Popen(
         [*command, "--state-dir", str(tmp_path / "state"), str(fleet.path)], stdout=subprocess.PIPE
     ) as gateway:

@@ -10,7 +10,7 @@ from simulated_fleet import HELLO_S, World, entries_of, ready, states
 from variant_parallelism import wire
 from variant_parallelism.errors import VpError
 from variant_parallelism.gateway import NodeChanged, Vote
-from variant_parallelism.gateway.combining import PaperCombiner, conclude
+from variant_parallelism.gateway.combining import FleetCombiner, conclude
 from variant_parallelism.gateway.requests import Request
 
 
@@ -65,7 +65,7 @@ def test_a_tie_goes_to_the_lower_class() -> None:
     request = Request(1, (64, 64, 1), b"", 2, 0.0, 1.0)
     for node, entries in enumerate([((7, 0), (3, 0)), ((3, 0), (7, 0))]):
         request.votes[node] = Vote(node, f"v{node}", entries, 1.0, 1.0, 25)
-    answer = conclude(fleet, PaperCombiner(fleet), request, 0.5)
+    answer = conclude(fleet, FleetCombiner(fleet), request, 0.5)
     assert answer.class_index == 3
     assert answer.scores[3] == answer.scores[7] == pytest.approx(sum(weights) / 2 / sum(weights))
 

@@ -233,8 +233,8 @@ def test_what_is_no_gateway_or_stops_midway_is_one_line(reply: bytes, message: s
 @pytest.mark.parametrize(
     "endpoint", ["0.0.0.0:8470", "192.168.1.2:80", "[::]:80", "example.org:80"]
 )
-def test_only_loopback_is_served(endpoint: str) -> None:
-    with pytest.raises(VpError, match=r"is not a loopback address: .*use 127\.0\.0\.1"):
+def test_only_loopback_is_served_without_a_token(endpoint: str) -> None:
+    with pytest.raises(VpError, match=r"is not a loopback address.* set \[gateway\] token_file"):
         HttpServer(Gateway(make_fleet()), endpoint)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.config import JsonDict
 
 from variant_parallelism.gateway.types import Counters, NodeEstimate, State, Transport
 
@@ -38,13 +39,50 @@ class Vote(Value):
     counted: bool = True
 
 
+_ANSWER: JsonDict = {
+    "request": 4711,
+    "class": 3,
+    "name": "3",
+    "score": 0.993164,
+    "scores": [0.0, 0.001953, 0.0, 0.993164, 0.0, 0.0, 0.0, 0.0, 0.0, 0.001953],
+    "votes": [
+        {
+            "node": 1,
+            "variant": "d8",
+            "entries": [[3, 126], [9, -127]],
+            "latency_ms": 27.81,
+            "inference_ms": 11.2,
+            "wire_bytes": 27,
+            "counted": True,
+        },
+        {
+            "node": 2,
+            "variant": "d12",
+            "entries": [[3, 127], [1, -127]],
+            "latency_ms": 16.03,
+            "inference_ms": 9.9,
+            "wire_bytes": 25,
+            "counted": True,
+        },
+    ],
+    "missing": [3],
+    "errors": {},
+    "latency_ms": 28.4,
+    "spared": [],
+    "label": None,
+    "triggered": False,
+    "uid": None,
+}
+
+
 class Answer(Value):
     """The fleet's answer to an image, or to what its nodes captured at a trigger.
 
     `class` (`class_index` in Python) is an index into the fleet's classes, `name` its name,
     `score` the winner's of `scores` (one for each class); all null if no node answered. `missing`
     are nodes without a vote, `errors` says why some have none, by node; `spared` were not asked,
-    since the others agreed. `label` is the right class, if known.
+    since the others agreed. `label` is the right class, if known. `uid` is the request's id over
+    all gateways of the fleet that answered it, null where this one did by itself.
     """
 
     request: int
@@ -59,6 +97,9 @@ class Answer(Value):
     spared: list[int] = []
     label: int | None = None
     triggered: bool = False
+    uid: str | None = None
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ANSWER]})
 
 
 class Hello(Value):
@@ -224,7 +265,9 @@ COUNTERS: TypeAdapter[FleetCounters] = TypeAdapter(FleetCounters)
 class Quarantine(BaseModel):
     """Whether a node's votes are to be left out, and why (a line for people)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"on": True, "reason": "lens is dirty"}]}
+    )
 
     on: bool
     reason: Annotated[str, Field(max_length=200)] = "by the operator"
@@ -242,3 +285,7 @@ class Error(Value):
     """What went wrong, in one line."""
 
     error: str
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"error": "the body is neither PNG nor JPEG"}]}
+    )

@@ -12,17 +12,27 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from variant_parallelism.aggregate import Method
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet_checks import check_network, check_nodes, netmask, station
+from variant_parallelism.fleet_checks import (
+    check_judging,
+    check_network,
+    check_nodes,
+    netmask,
+    station,
+)
+from variant_parallelism.judging_table import JudgingTable
 from variant_parallelism.manifest import Manifest, PlainName, VariantInfo, load_manifest
 from variant_parallelism.secret_file import read_secret
 from variant_parallelism.sinks_table import SinksTable
 from variant_parallelism.toml_lines import load_toml, located_error
 from variant_parallelism.toml_table import PathText, Table, is_host_name
 from variant_parallelism.usb_ports import UsbName, is_usb_name
+from variant_parallelism.workers_table import WorkersTable
 
 MAX_K = 16
 KEY_SIZE = 32
+_SHORTEST_TOKEN = 16
 
 _ENDPOINT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_.\-]+)):([0-9]{1,5})")
 _NETWORK_SCHEMES = ("socket", "rfc2217")
@@ -200,6 +210,8 @@ class FleetTable(Table):
     gateway: GatewayTable = GatewayTable()
     network: NetworkTable | None = None
     sinks: SinksTable = SinksTable()
+    judging: JudgingTable = JudgingTable()
+    workers: WorkersTable | None = None
     nodes: Annotated[list[NodeTable], Field(min_length=1)]
 
 
@@ -219,8 +231,19 @@ class Fleet:
 
     @property
     def aggregation(self) -> Literal["vp", "vip"]:
-        """The method in force: the fleet's, or else the manifest's."""
+        """The paper's method: the fleet's, or else the manifest's."""
         return self.table.aggregation or self.manifest.aggregation.method
+
+    @property
+    def combination(self) -> Method:
+        """The method in force: `[judging] combine`, or else `aggregation`."""
+        return self.table.judging.combine or self.aggregation
+
+    @property
+    def gateway_name(self) -> str:
+        """The fleet's name, with this gateway's where it is one of several."""
+        workers = self.table.workers
+        return self.table.name if workers is None else f"{self.table.name}-{workers.gateway}"
 
     def variant_of(self, node: NodeTable) -> VariantInfo:
         return self.manifest.variant(node.variant)
@@ -242,6 +265,7 @@ def load_fleet(path: Path) -> Fleet:
         raise located_error(path, text, ("k",), f"{table.k} exceeds the {classes} classes")
     check_nodes(path, text, table, manifest)
     check_network(path, text, table)
+    check_judging(path, text, table)
     key = None
     if table.key_file is not None:
         key = read_key(path.parent / table.key_file)
@@ -256,3 +280,17 @@ def read_key(path: Path) -> bytes:
             f"key file {path} is not 64 hexadecimal digits: make one with `openssl rand -hex 32`"
         )
     return bytes.fromhex(text)
+
+
+def read_token(fleet: Fleet) -> str | None:
+    """What `[gateway] token_file` holds, None without one; VpError if it is unfit for a token."""
+    if fleet.table.gateway.token_file is None:
+        return None
+    path = fleet.path.parent / fleet.table.gateway.token_file
+    text = read_secret(path, "token file")
+    if len(text) < _SHORTEST_TOKEN or not text.isprintable() or " " in text:
+        raise VpError(
+            f"token file {path} does not hold one word of at least {_SHORTEST_TOKEN} characters: "
+            "make one with `openssl rand -hex 32`"
+        )
+    return text

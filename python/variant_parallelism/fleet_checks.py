@@ -1,4 +1,4 @@
-"""What a fleet file's nodes and network must not have in common; errors name line and key."""
+"""What in a fleet file cannot be, or not together; errors name line and key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from variant_parallelism.judging_table import judging_fault
 from variant_parallelism.manifest import Manifest
 from variant_parallelism.toml_lines import located_error
 from variant_parallelism.usb_ports import UsbName, is_usb_name
@@ -131,6 +132,16 @@ def check_network(path: Path, text: str, table: FleetTable) -> None:
                     f"{hop} is not the address of a single machine on node {node.id}'s subnet "
                     f"{subnet}",
                 )
+
+
+def check_judging(path: Path, text: str, table: FleetTable) -> None:
+    """VpError if `[judging]` asks for what so many nodes cannot give, or for nothing."""
+    fault = judging_fault(table.judging, len(table.nodes), table.deadline_ms)
+    if fault is None and table.judging.combine is not None and table.aggregation is not None:
+        fault = ("combine", f'takes the place of aggregation = "{table.aggregation}": drop one')
+    if fault is not None:
+        key, message = fault
+        raise located_error(path, text, ("judging", key), message)
 
 
 def _address(node: NodeTable) -> IPv4Address | None:

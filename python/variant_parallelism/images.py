@@ -92,6 +92,15 @@ def fit_pixels(pixels: NDArray[np.uint8], wanted: InputInfo) -> NDArray[np.uint8
     return _fit(image, wanted.channels, (wanted.width, wanted.height))
 
 
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels (height, width, 1 to 4 channels) as a PNG file."""
+    height, width, channels = pixels.shape
+    out = io.BytesIO()
+    image = Image.frombuffer(_MODES[channels], (width, height), np.ascontiguousarray(pixels))
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
 def _fit(image: Image.Image, channels: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     pixels = _to_mode(image, _MODES[channels])
     if size is not None and pixels.size != size:

@@ -7,17 +7,34 @@ from pathlib import Path
 import typer
 
 
+def _print_unit(wanted: bool) -> None:
+    if wanted:
+        from variant_parallelism.gateway.systemd import unit_file
+
+        typer.echo(unit_file(), nl=False)
+        raise typer.Exit()
+
+
 def command(
     fleet: Path = typer.Argument(..., help="The fleet file."),
     state_dir: Path = typer.Option(
         None, "--state-dir", help="Where counters are kept between runs.", show_default=False
     ),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object per event."),
+    log_json: bool = typer.Option(
+        False, "--log-json", help="Log one JSON object an event instead of a line for people."
+    ),
+    print_unit: bool = typer.Option(
+        False,
+        "--print-unit",
+        callback=_print_unit,
+        is_eager=True,
+        help="Print the systemd unit vp-gateway@.service, and nothing else.",
+    ),
 ) -> None:
     """Find the nodes, combine their answers, and serve the local HTTP API."""
     import asyncio
 
     from variant_parallelism.fleet import load_fleet
-    from variant_parallelism.gateway.program import run_gateway
+    from variant_parallelism.gateway.running import run_gateway
 
-    asyncio.run(run_gateway(load_fleet(fleet), state_dir, as_json))
+    asyncio.run(run_gateway(load_fleet(fleet), state_dir, log_json))

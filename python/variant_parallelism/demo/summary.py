@@ -230,7 +230,7 @@ def _manifest_ensemble(fleet: Fleet) -> float | None:
     manifest = fleet.manifest
     same = (
         fleet.table.k == 2
-        and fleet.aggregation == manifest.aggregation.method
+        and fleet.combination == manifest.aggregation.method
         and sorted(node.variant for node in fleet.nodes)
         == sorted(variant.name for variant in manifest.variants)
     )

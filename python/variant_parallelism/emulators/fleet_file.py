@@ -103,8 +103,12 @@ def _version(path: Path) -> tuple[int, int] | None:
 
 
 def fleet_toml(table: BaseModel) -> str:
-    """A table as TOML: plain keys first, then tables, then arrays of tables; None is left out."""
-    return "\n".join(_table_lines(table.model_dump(exclude_none=True), ())) + "\n"
+    """A table as TOML: plain keys first, then tables, then arrays of tables.
+
+    What was not set is left out: a default in writing may mean more than one that is not.
+    """
+    values = table.model_dump(exclude_none=True, exclude_unset=True)
+    return "\n".join(_table_lines(values, ())) + "\n"
 
 
 def _table_lines(table: dict[str, Any], names: tuple[str, ...]) -> list[str]:
@@ -115,7 +119,7 @@ def _table_lines(table: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     ]
     for key, value in table.items():
         name = (*names, key)
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             lines += ["", f"[{'.'.join(name)}]", *_table_lines(value, name)]
         elif isinstance(value, list):
             for element in value:

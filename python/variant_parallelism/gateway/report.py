@@ -44,6 +44,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "spared": list(answer.spared),
         "label": answer.label,
         "triggered": answer.triggered,
+        "uid": answer.uid,
     }
 
 

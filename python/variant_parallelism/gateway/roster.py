@@ -9,6 +9,7 @@ from typing import Any
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway.dispatch import Timing, Transfer
 from variant_parallelism.gateway.gate import Gate
+from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.types import Counters, NodeStatus, State
 from variant_parallelism.keys import node_key
@@ -70,6 +71,10 @@ class Node:
     queue: deque[Request] = field(default_factory=deque)
     request: Request | None = None
     transfer: Transfer | None = None
+    quarantine: Quarantine | None = None
+    """Why its votes do not count, if they do not."""
+    quarantines: int = 0
+    """How often it was left out by itself, in this run."""
 
     @property
     def id(self) -> int:

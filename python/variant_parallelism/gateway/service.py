@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.core import Core
-from variant_parallelism.gateway.serial_link import SerialLink
-from variant_parallelism.gateway.state import StateFile, default_state_dir
+from variant_parallelism.gateway.links import Links
+from variant_parallelism.gateway.state import StateFile, StateLock, default_state_dir
 from variant_parallelism.gateway.types import (
     Answer,
     Answered,
@@ -27,12 +28,24 @@ from variant_parallelism.gateway.types import (
     NodeStatus,
     Warned,
 )
-from variant_parallelism.gateway.udp_link import UdpLink
 
 _SAVE_PERIOD_S = 60.0
-_RESOLVE_PERIOD_S = 2.0
 
 log = logging.getLogger("variant_parallelism.gateway")
+
+
+class Asker(Protocol):
+    """Somebody who gets a fleet's answers for a gateway."""
+
+    async def classify(
+        self,
+        image: NDArray[np.uint8],
+        *,
+        k: int | None,
+        deadline_ms: float | None,
+        label: int | None,
+    ) -> Answer:
+        """See `Gateway.classify`."""
 
 
 class Gateway:
@@ -58,15 +71,26 @@ class Gateway:
         self._state_dir = state_dir or default_state_dir()
         self._listeners: list[Callable[[Event], None]] = []
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._serial: dict[int, SerialLink] = {}
-        self._udp: UdpLink | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._lock = StateLock(self._state_dir, fleet.table.name)
+        self._links = Links(fleet, self)
+        self._saving: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._open = False
+        self._draining = False
+        self._asker: Asker | None = None
 
     async def __aenter__(self) -> Gateway:
         self._loop = asyncio.get_running_loop()
+        self._lock.take()
+        try:
+            await self._enter()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    async def _enter(self) -> None:
         self._state = StateFile.load(self._state_dir, self.fleet.table.name, self.fleet.key)
         boot = self._state.next_boot()
         self._state.save()
@@ -81,12 +105,11 @@ class Gateway:
         )
         self._open = True
         try:
-            await self._open_links()
+            await self._links.open()
         except BaseException:
             await self._close()
             raise
-        self._tasks.append(asyncio.create_task(self._save_now_and_then()))
-        return self
+        self._saving = asyncio.create_task(self._save_now_and_then())
 
     async def __aexit__(
         self,
@@ -116,6 +139,10 @@ class Gateway:
         # A new list: this may be called by a listener.
         self._listeners = [other for other in self._listeners if other is not listener]
 
+    def share(self, asker: Asker | None) -> None:
+        """From now on `classify` is the asker's: it asks other gateways, too. None: no more."""
+        self._asker = asker
+
     async def wait_for_nodes(self, count: int, timeout_s: float) -> int:
         """Wait until `count` nodes are up; the number that are, also when time runs out."""
         await self._wait(lambda: self._alive() >= count, timeout_s)
@@ -140,14 +167,28 @@ class Gateway:
         deadline_ms: float | None = None,
         label: int | None = None,
     ) -> Answer:
-        """Ask every live node about a uint8 image (H, W, C).
+        """Ask every live node about a uint8 image (H, W, C), at all gateways of the fleet.
 
         Returns at once when all of them have answered, at the deadline with what there is. k and
         the deadline default to the fleet's. `label` is the right class, if known: it comes back in
         the answer. VpError if they or the image's shape are impossible.
         """
+        ask = self.classify_alone if self._asker is None else self._asker.classify
+        return await ask(image, k=k, deadline_ms=deadline_ms, label=label)
+
+    async def classify_alone(
+        self,
+        image: NDArray[np.uint8],
+        *,
+        k: int | None = None,
+        deadline_ms: float | None = None,
+        label: int | None = None,
+    ) -> Answer:
+        """The same from this gateway's nodes only."""
         if not self._open:
             raise VpError("the gateway is closed")
+        if self._draining:
+            raise VpError("the gateway is stopping")
         deadline_s = None if deadline_ms is None else deadline_ms / 1000
         request = self._core.submit(self._loop.time(), image, k, deadline_s, label)
         future: asyncio.Future[Answer] = self._loop.create_future()
@@ -160,6 +201,17 @@ class Gateway:
             if self._waiting.get(request.id) is future:
                 del self._waiting[request.id]
 
+    async def drain(self, limit_s: float) -> None:
+        """Take no more requests, and wait until those in flight have ended, at most `limit_s`."""
+        self._draining = True
+        self._save()
+        if self._waiting:
+            await asyncio.wait(self._waiting.values(), timeout=limit_s)
+
+    def overdue_s(self) -> float:
+        """For how long something has been due that was not done; 0 if all is well."""
+        return max(0.0, self._loop.time() - self._core.wake_at())
+
     # Links report here.
 
     def on_link_up(self, node_id: int) -> None:
@@ -171,8 +223,11 @@ class Gateway:
     def on_bytes(self, node_id: int, data: bytes) -> None:
         self._tell(lambda now: self._core.stream(now, node_id, data))
 
-    def _on_datagram(self, node_id: int | None, data: bytes) -> None:
+    def on_datagram(self, node_id: int | None, data: bytes) -> None:
         self._tell(lambda now: self._core.datagram(now, node_id, data))
+
+    def on_group_up(self) -> None:
+        self._core.group_up()
 
     def _tell(self, report: Callable[[float], None]) -> None:
         if self._open:
@@ -185,13 +240,7 @@ class Gateway:
         """Send and announce what the core left, and set the timer for what comes next."""
         outbox = self._core.outbox
         while outbox:
-            node_id, data = outbox.popleft()
-            if node_id in self._serial:
-                self._serial[node_id].send(data)
-            elif self._udp is not None and node_id is not None:
-                self._udp.send(node_id, data)
-            elif self._udp is not None:
-                self._udp.send_group(data)
+            self._links.send(*outbox.popleft())
         while self._core.events:
             self._announce(self._core.events.popleft())
         if self._timer is not None:
@@ -210,7 +259,7 @@ class Gateway:
         elif isinstance(event, NodeChanged):
             self._changed.set()
         elif isinstance(event, Warned | Faulted):
-            log.warning("%s", event.text)
+            log.warning("%s", event.text, extra={"event": event})
         for listener in self._listeners:
             listener(event)
 
@@ -226,76 +275,19 @@ class Gateway:
         except TimeoutError:
             pass
 
-    # Opening and closing.
-
-    async def _open_links(self) -> None:
-        udp = {node.id: node.udp for node in self.fleet.nodes if node.udp is not None}
-        if udp:
-            self._udp = UdpLink(self._on_datagram)
-            await self._udp.bind(self.fleet.table.gateway.listen)
-            self._use_group(self._udp)
-        for node in self.fleet.nodes:
-            if node.serial is not None:
-                self._serial[node.id] = SerialLink(node.id, node.serial, node.baud, self)
-        _, failures = await asyncio.gather(
-            self._start_udp(udp),
-            asyncio.gather(*(link.start() for link in self._serial.values())),
-        )
-        reasons = [reason for reason in failures if reason is not None]
-        if self._udp is None and len(reasons) == len(self._serial):
-            raise VpError(f"no port of {self.fleet.path} opens: {'; '.join(reasons)}")
-
-    def _use_group(self, udp: UdpLink) -> None:
-        network = self.fleet.table.network
-        if network is None or network.multicast is None:
-            return
-        reason = udp.use_group(network.multicast, network.gateway)
-        if reason is None:
-            self._core.group_up()
-            log.info("multicast to %s for the nodes that listen to it", network.multicast)
-        else:
-            log.warning("no multicast, every node gets its input by itself: %s", reason)
-
-    async def _start_udp(self, endpoints: dict[int, str]) -> None:
-        if self._udp is None:
-            return
-        reasons = await asyncio.gather(
-            *(self._udp.add_node(node_id, endpoint) for node_id, endpoint in endpoints.items())
-        )
-        await self._udp.start()
-        for (node_id, endpoint), reason in zip(endpoints.items(), reasons, strict=True):
-            if not self._report(node_id, reason):
-                self._tasks.append(asyncio.create_task(self._keep_resolving(node_id, endpoint)))
-
-    def _report(self, node_id: int, reason: str | None) -> bool:
-        """Whether a UDP node has an address; `reason` says why not."""
-        if reason is None:
-            self.on_link_up(node_id)
-        else:
-            self.on_link_down(node_id, reason)
-        return reason is None
-
-    async def _keep_resolving(self, node_id: int, endpoint: str) -> None:
-        assert self._udp is not None
-        while True:
-            await asyncio.sleep(_RESOLVE_PERIOD_S)
-            if self._report(node_id, await self._udp.add_node(node_id, endpoint)):
-                return
-
     async def _close(self) -> None:
         self._open = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._saving is not None:
+            self._saving.cancel()
+            await asyncio.gather(self._saving, return_exceptions=True)
         if self._timer is not None:
             self._timer.cancel()
-        await asyncio.gather(*(link.close() for link in self._serial.values()))
-        if self._udp is not None:
-            await self._udp.close()
+        await self._links.close()
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(VpError("the gateway was closed"))
         self._save()
+        self._lock.release()
 
     # Keeping counters.
 

@@ -11,6 +11,7 @@ Then nodes drop what it sends; `gateway.recovery` notices, and raises the counte
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -109,6 +110,41 @@ class StateFile:
             self._failing = True
         else:
             self._failing = False
+
+
+class StateLock:
+    """Keeps other gateways away from a fleet's state, from `take` to `release`."""
+
+    def __init__(self, folder: Path, fleet: str) -> None:
+        self._path = folder / f"{fleet}.lock"
+        self._file: int | None = None
+
+    def take(self) -> None:
+        """VpError if a gateway has it. Without a folder to write to there is nothing to share."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.pread(self._file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            self.release()
+            raise VpError(
+                f"a gateway of fleet {self._path.stem} already runs here (process {who}): stop it, "
+                f"or give this one a --state-dir other than {self._path.parent}"
+            ) from None
+        except OSError:  # A file system without locks.
+            return
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 def _counters(kept: dict[str, int]) -> dict[int, int]:

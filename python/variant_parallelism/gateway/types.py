@@ -40,11 +40,13 @@ class Vote:
 class Answer:
     """The combined answer to one image, or to what the nodes captured at one trigger.
 
-    `scores` are float64 shares (C,) of the total weight of the nodes that answered, and `score`
-    is the winner's. `class_index`, `class_name` and `score` are None if no node answered.
-    `missing` are the fleet's nodes without a vote, `errors` says why some of them have none;
-    `spared` are nodes that were not asked, because those that were agreed. `label` is the class
-    that the caller says is right, if known.
+    `scores` are float64 (C,), 0 to 1: by the papers' methods shares of the total weight of the
+    nodes that answered (`aggregate.Combiner` for the others); `score` is the winner's.
+    `class_index`, `class_name` and `score` are None if no node answered. `spared` are nodes that
+    were not asked, because those that were agreed; `missing` are the fleet's other nodes without a
+    vote, and `errors` says why some of them have none. `label` is the class that the caller says is
+    right, if known. `uid` is the request's id over all gateways that answered it, None where this
+    one did by itself.
     """
 
     request: int
@@ -59,6 +61,7 @@ class Answer:
     spared: tuple[int, ...] = ()
     label: int | None = None
     triggered: bool = False
+    uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class NodeEstimate:
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
     samples: int = 0
+    accuracy: float | None = None
+    """The share of its votes whose first class was right, where callers said what is."""
 
 
 @dataclass(frozen=True, slots=True)

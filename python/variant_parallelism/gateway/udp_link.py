@@ -67,6 +67,8 @@ class UdpLink(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         """Receive from here on: once the nodes' addresses are known, or their words are foreign."""
+        if self._transport is not None:
+            return
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self, sock=self._socket)
 
@@ -90,6 +92,12 @@ class UdpLink(asyncio.DatagramProtocol):
         self._address_of[node_id] = address
         self._node_at[address] = node_id
         return None
+
+    def remove_node(self, node_id: int) -> None:
+        """Forget a node's address, if it has one."""
+        address = self._address_of.pop(node_id, None)
+        if address is not None:
+            del self._node_at[address]
 
     def send(self, node_id: int, data: bytes) -> None:
         address = self._address_of.get(node_id)

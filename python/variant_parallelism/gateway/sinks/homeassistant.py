@@ -75,7 +75,7 @@ class Topics:
 
 def device_id(fleet: Fleet) -> str:
     """The same for as long as the fleet keeps its name and its id."""
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", fleet.table.name)
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", fleet.gateway_name)
     return f"vp_{plain}_{fleet.table.id}"
 
 
@@ -98,7 +98,7 @@ def discovery_config(
     return {
         "device": {
             "identifiers": [device],
-            "name": fleet.table.name,
+            "name": fleet.gateway_name,
             "manufacturer": "Variant Parallelism",
             "model": f"{fleet.manifest.name}, {len(fleet.nodes)} nodes",
             "sw_version": __version__,

@@ -57,7 +57,7 @@ class MqttSink(Sink):
         self._folder = folder
         self._fleet = fleet
         self._place = table.place
-        self._topics = Topics(table.topic or f"vp/{fleet.table.name}", table.discovery)
+        self._topics = Topics(table.topic or f"vp/{fleet.gateway_name}", table.discovery)
         self._config_topic = self._topics.config(fleet)
         self._config = discovery_config(fleet, self._topics, table.refresh_s, table.expire_after_s)
         self._variants = variants_of(fleet)
@@ -266,11 +266,11 @@ class MqttSink(Sink):
             self._acknowledged.notify()
 
     def _make_client(self) -> Client:
-        table, fleet = self._table, self._fleet.table
+        table, fleet = self._table, self._fleet
         client = make_client(
             table,
             self._folder,
-            table.client_id or f"vp-{fleet.name}-{fleet.id}",
+            table.client_id or f"vp-{fleet.gateway_name}-{fleet.table.id}",
             "[sinks.mqtt]",
             longest_retry_s=_LONGEST_RETRY_S,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import FastAPI
 
 from variant_parallelism import __version__
@@ -10,11 +12,15 @@ from variant_parallelism.gateway.web.context import Web
 from variant_parallelism.gateway.web.draining import Draining
 from variant_parallelism.gateway.web.errors import handle_errors
 from variant_parallelism.gateway.web.fleet import fleet_routes
-from variant_parallelism.gateway.web.openapi import DESCRIPTION, TITLE
+from variant_parallelism.gateway.web.live import live_routes
+from variant_parallelism.gateway.web.openapi import DESCRIPTION, TITLE, document, operation_id
+from variant_parallelism.gateway.web.page import page_routes
+from variant_parallelism.gateway.web.security import Guard
+from variant_parallelism.gateway.web.session import session_routes
 
 
 def make_app(web: Web) -> FastAPI:
-    """The API. Errors are `{"error": one line}`."""
+    """The API and the page that uses it. Errors are `{"error": one line}`."""
     app = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
@@ -24,9 +30,13 @@ def make_app(web: Web) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
+    app.add_middleware(Guard, access=web.access, counters=web.counters)
     app.add_middleware(Draining)
     handle_errors(app, web.counters)
-    for router in (classify_routes(web), fleet_routes(web)):
-        app.include_router(router)
+    for routes in (classify_routes, fleet_routes, live_routes, session_routes):
+        app.include_router(routes(web))
+    app.router.routes.extend(page_routes())
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 
 from variant_parallelism.api import HttpCounters
 from variant_parallelism.gateway.service import Gateway
+from variant_parallelism.gateway.web.events import EventHub
+from variant_parallelism.gateway.web.history import History
+from variant_parallelism.gateway.web.inputs import Inputs
 from variant_parallelism.gateway.web.limits import Limits
+from variant_parallelism.gateway.web.security import Access
 
 _DECODERS = 2
 """Threads that decode: few, since a large image takes hundreds of megabytes meanwhile."""
@@ -22,6 +26,10 @@ class Web:
     gateway: Gateway
     counters: HttpCounters
     limits: Limits
+    access: Access
+    hub: EventHub
+    inputs: Inputs
+    history: History
     metrics: Callable[[], tuple[bytes, str]] | None = None
     started: float = field(default_factory=time.time)
     decoders: ThreadPoolExecutor = field(

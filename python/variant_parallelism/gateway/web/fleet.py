@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from variant_parallelism.api import FleetCounters, FleetInfo, Nodes
+from variant_parallelism.errors import VpError
 from variant_parallelism.gateway.report import node_json
 from variant_parallelism.gateway.web.context import Web
 from variant_parallelism.gateway.web.errors import Problem
+from variant_parallelism.gateway.web.metrics import http_metrics
 from variant_parallelism.gateway.web.openapi import errors
 
 
 def fleet_routes(web: Web) -> APIRouter:
-    router = APIRouter(responses=errors())
+    router = APIRouter(responses=errors(400), dependencies=[Depends(_takes_no_query)])
 
     @router.get("/v1/fleet", summary="What this gateway serves")
     async def fleet() -> FleetInfo:
@@ -54,6 +56,11 @@ def fleet_routes(web: Web) -> APIRouter:
         if web.metrics is None:
             raise Problem(404, "this gateway has no metrics")
         body, content_type = web.metrics()
-        return Response(body, headers={"Content-Type": content_type})
+        return Response(body + http_metrics(web.counters), headers={"Content-Type": content_type})
 
     return router
+
+
+def _takes_no_query(request: Request) -> None:
+    for name in request.query_params:
+        raise VpError(f"unknown query key {name!r}")

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from variant_parallelism.api import Answer, Error
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from variant_parallelism.api import EVENT, Answer, Error
 
 TITLE = "Variant Parallelism gateway"
+
+SUMMARY = "Several microcontrollers answer together"
 
 DESCRIPTION = (
     'Every error is `{"error": one line}`. Where the gateway has a token (`[gateway] token_file`), '
@@ -39,6 +45,12 @@ IMAGE_BODY: dict[str, Any] = {
 }
 
 
+EVENT_STREAM: dict[str, Any] = {
+    "description": "Each `data` line is an `Event`, as its `event` line says.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+
+
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Responses for a route: these, and those of every route."""
     retry = {
@@ -65,3 +77,48 @@ class Unanswered(Answer):
 def no_answer(description: str) -> dict[int | str, dict[str, Any]]:
     """The 503 of a route whose question no node may answer."""
     return {503: {"model": Unanswered | Error, "description": description}}
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of a route's function, which is what generated clients call it."""
+    return route.name
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The application's OpenAPI document."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    whole = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=SUMMARY,
+        description=app.description,
+        routes=app.routes,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/", "description": "the gateway itself"}],
+    )
+    for path in whole["paths"].values():
+        for operation in path.values():
+            # FastAPI's own answer to mistakes, in place of which 400 comes.
+            operation["responses"].pop("422", None)
+    for path in ("/v1/login", "/v1/logout"):
+        whole["paths"][path]["post"]["security"] = []
+    schemas = whole["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    event = EVENT.json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(event.pop("$defs"))
+    schemas["Event"] = {"title": "Event", **event}
+    whole["components"]["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "description": "What token_file holds."},
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "vp_session_<fleet id>",
+            "description": "What /v1/login sets, for browsers.",
+        },
+    }
+    # The empty one: a gateway on loopback may have no token.
+    whole["security"] = [{"token": []}, {"session": []}, {}]
+    app.openapi_schema = whole
+    return whole

@@ -7,39 +7,65 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import uvicorn
 
 from variant_parallelism.api import HttpCounters
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import parse_endpoint
+from variant_parallelism.fleet import Fleet, parse_endpoint
 from variant_parallelism.gateway.service import Gateway
 from variant_parallelism.gateway.web.app import make_app
 from variant_parallelism.gateway.web.context import Web
+from variant_parallelism.gateway.web.events import MAX_SUBSCRIBERS, EventHub
+from variant_parallelism.gateway.web.history import History
+from variant_parallelism.gateway.web.inputs import Inputs
 from variant_parallelism.gateway.web.limits import Limits
+from variant_parallelism.gateway.web.protocol import limited_protocol
+from variant_parallelism.gateway.web.security import Access, read_token
 
 _LONGEST_END_S = 10.0
+_SPARE_CONNECTIONS = 128
+"""Besides those with a request in flight and the subscribers' to events."""
+_SEND_BUFFER = 128 * 1024
+"""Bytes that the kernel may hold for a caller who does not read."""
 
 
 class HttpServer:
     """Serves the API on `host:port` until `stop`."""
 
     def __init__(self, gateway: Gateway, endpoint: str) -> None:
-        """VpError if the address is not this machine's loopback, or taken."""
+        """VpError if the address is taken, or is not loopback and there is no token."""
         table = gateway.fleet.table
+        host, _ = parse_endpoint(endpoint)
+        access = Access(read_token(gateway.fleet), table.id, host)
+        _check_reach(endpoint, access.token)
         self._socket = _listen(endpoint)
         counters = HttpCounters()
         limits = Limits(table.gateway.max_in_flight, table.gateway.max_body, counters)
-        self._web = Web(gateway, counters, limits)
+        self._web = Web(
+            gateway=gateway,
+            counters=counters,
+            limits=limits,
+            access=access,
+            hub=EventHub(gateway, counters),
+            inputs=Inputs(gateway),
+            history=History(gateway),
+        )
+        connections = 2 * limits.max_in_flight + MAX_SUBSCRIBERS + _SPARE_CONNECTIONS
         config = uvicorn.Config(
             make_app(self._web),
-            log_level="warning",
+            http=limited_protocol(counters, connections),
+            log_config=None,
+            log_level="error",
             access_log=False,
+            server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=int(min(_LONGEST_END_S, 2 + table.deadline_ms / 1000)),
         )
         self._server = _Server(config)
+        self._endpoint = endpoint
+        self._running = ExitStack()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -50,10 +76,28 @@ class HttpServer:
     def start(self, render_metrics: Callable[[], tuple[bytes, str]] | None = None) -> None:
         """Serve from here on; `/metrics` is what `render_metrics` gives, with its content type."""
         self._web.metrics = render_metrics
+        self._web.hub.start()
+        self._running.callback(self._web.hub.close)
+        self._web.inputs.start()
+        self._running.callback(self._web.inputs.close)
+        self._running.enter_context(self._web.history)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+
+    def reload(self, fleet: Fleet) -> None:
+        """Take the token and the limits of a fleet file that was read again.
+
+        VpError, and nothing changed, if its token is unfit or missing; another address needs a new
+        server.
+        """
+        token = read_token(fleet)
+        _check_reach(self._endpoint, token)
+        self._web.access.token = token
+        self._web.limits.max_in_flight = fleet.table.gateway.max_in_flight
+        self._web.limits.max_body = fleet.table.gateway.max_body
 
     async def stop(self) -> None:
         """Take no more requests; those in flight are answered within a few seconds."""
+        self._running.close()
         self._server.should_exit = True
         if self._task is not None:
             await self._task
@@ -68,26 +112,36 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listen(endpoint: str) -> socket.socket:
-    host, port = parse_endpoint(endpoint)
-    loopback = "127.0.0.1" if host == "localhost" else host
+def _check_reach(endpoint: str, token: str | None) -> None:
+    """VpError if others than this machine could call without a token."""
+    host, _ = parse_endpoint(endpoint)
     try:
-        local = ipaddress.ip_address(loopback).is_loopback
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = False
-    if not local:
+    if not local and token is None:
         raise VpError(
-            f"[gateway] http = {endpoint!r} is not a loopback address: the API has no access "
-            "control, so it serves this machine only; use 127.0.0.1"
+            f"[gateway] http = {endpoint!r} is not a loopback address, so its callers need a "
+            "token: set [gateway] token_file (make one with `openssl rand -hex 32`), or use "
+            "127.0.0.1 to serve this machine only"
         )
-    family = socket.AF_INET6 if ":" in loopback else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def _listen(endpoint: str) -> socket.socket:
+    host, port = parse_endpoint(endpoint)
+    # Not looked up: the name may have an IPv6 address, too.
+    host = "127.0.0.1" if host == "localhost" else host
+    listening = None
     try:
-        listening.bind((loopback, port))
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        listening.bind(address)
         listening.listen(128)
     except OSError as error:
-        listening.close()
+        if listening is not None:
+            listening.close()
         if error.errno == errno.EADDRINUSE:
             why = "another program uses this port (a gateway that already runs?)"
         else:

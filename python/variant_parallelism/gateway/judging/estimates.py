@@ -1,0 +1,128 @@
+"""Running estimates of nodes: how often they agree, how fast and how reliably they answer.
+
+Arrays over all nodes, updated once a request. Memory is bounded: three averages and `window`
+latencies a node. An average is over everything while that is fewer than `window` samples, and from
+then on exponential: each sample counts 1 / window, so that the last `window` samples make up 63%
+of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variant_parallelism.gateway.types import NodeEstimate
+
+Rows = NDArray[np.integer]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+class Average:
+    """One running average a row, of values 0 and 1."""
+
+    def __init__(self, rows: int, window: int) -> None:
+        self.value: Floats = np.zeros(rows)
+        """Meaningless where `samples` is 0."""
+        self.samples: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self._window = window
+
+    def grow(self, rows: int) -> None:
+        self.value = _grown(self.value, rows)
+        self.samples = _grown(self.samples, rows)
+
+    def add(self, rows: Rows, values: Flags) -> None:
+        """One more value for each of these rows, all different."""
+        self.samples[rows] += 1
+        part = 1 / np.minimum(self.samples[rows], self._window)
+        self.value[rows] += part * (values - self.value[rows])
+
+    def forgive(self, row: int) -> None:
+        """A recent 0 was a 1 after all."""
+        if self.samples[row]:
+            part = 1 / min(int(self.samples[row]), self._window)
+            self.value[row] = min(1.0, self.value[row] + part)
+
+    def forget(self, row: int) -> None:
+        self.value[row], self.samples[row] = 0.0, 0
+
+    def of(self, row: int) -> float | None:
+        return float(self.value[row]) if self.samples[row] else None
+
+
+class Latencies:
+    """The last `window` latencies of each row, in milliseconds."""
+
+    def __init__(self, rows: int, window: int) -> None:
+        self.samples: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self._window = window
+        self._ring: NDArray[np.float32] = np.full((rows, window), np.nan, np.float32)
+
+    def grow(self, rows: int) -> None:
+        before = len(self.samples)
+        self.samples = _grown(self.samples, rows)
+        ring = np.full((rows, self._window), np.nan, np.float32)
+        ring[:before] = self._ring
+        self._ring = ring
+
+    def add(self, rows: Rows, latency_ms: Floats) -> None:
+        """One more latency for each of these rows, all different."""
+        self._ring[rows, self.samples[rows] % self._window] = latency_ms
+        self.samples[rows] += 1
+
+    def forget(self, row: int) -> None:
+        self.samples[row] = 0
+        self._ring[row] = np.nan
+
+    def quantile(self, row: int, share: float) -> float | None:
+        """Of one row's last latencies, interpolated; None without one."""
+        kept = self._ring[row, : min(int(self.samples[row]), self._window)]
+        return float(np.quantile(kept, share)) if kept.size else None
+
+    def quantiles(self, rows: Rows, share: float) -> Floats:
+        """The same of several rows, each with at least one latency."""
+        return np.asarray(np.nanquantile(self._ring[rows], share, axis=1), dtype=np.float64)
+
+
+class Estimates:
+    """All estimates of a fleet's nodes, which are numbered by row."""
+
+    def __init__(self, nodes: int, window: int) -> None:
+        self.agreement = Average(nodes, window)
+        """Votes whose first class was that of most others."""
+        self.reliability = Average(nodes, window)
+        """Requests put to a node that it answered in time."""
+        self.accuracy = Average(nodes, window)
+        """Votes whose first class was right, where the caller said what is."""
+        self.latency = Latencies(nodes, window)
+        """From the first chunk sent to the vote, late ones included."""
+
+    def __len__(self) -> int:
+        return len(self.agreement.value)
+
+    def grow(self, nodes: int) -> None:
+        """Make room for more nodes."""
+        for series in (self.agreement, self.reliability, self.accuracy, self.latency):
+            series.grow(nodes)
+
+    def forget(self, row: int) -> None:
+        """A node starts anew."""
+        for series in (self.agreement, self.reliability, self.accuracy, self.latency):
+            series.forget(row)
+
+    def of(self, row: int) -> NodeEstimate:
+        """What is known of one node; computing the quantiles takes some microseconds."""
+        return NodeEstimate(
+            agreement=self.agreement.of(row),
+            reliability=self.reliability.of(row),
+            latency_p50_ms=self.latency.quantile(row, 0.5),
+            latency_p95_ms=self.latency.quantile(row, 0.95),
+            samples=int(self.latency.samples[row]),
+            accuracy=self.accuracy.of(row),
+        )
+
+
+def _grown(values: NDArray, rows: int) -> NDArray:  # type: ignore[type-arg]
+    grown = np.zeros(rows, values.dtype)
+    grown[: len(values)] = values
+    return grown

@@ -1,0 +1,106 @@
+"""Which nodes are left out because they lie or stall, and when they are taken back.
+
+With hysteresis: a node is taken back only when it is clearly better than what it was left out for,
+over a whole window of votes; and each time it is left out again within one run, that takes twice as
+long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from variant_parallelism.gateway.types import NodeEstimate
+
+JUDGED_FROM = 16
+"""Votes, or requests, of a node from which on it is judged by them."""
+_BETTER = 0.25
+"""Taken back when this part of what lies between the limit and 1 is behind it."""
+_LONGEST = 16
+"""Windows of probation, at most."""
+
+Origin = Literal["operator", "agreement", "reliability"]
+
+
+@dataclass(slots=True)
+class Quarantine:
+    """Why a node is left out. `since` are its votes, or requests, at that time."""
+
+    origin: Origin
+    reason: str
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From `[judging]`: shares in 0 .. 1, and the window that estimates are made of."""
+
+    agreement: float
+    reliability: float
+    window: int
+
+    def back(self, origin: Origin) -> float:
+        """The share from which on a node is taken back."""
+        limit = self.agreement if origin == "agreement" else self.reliability
+        return limit + _BETTER * (1 - limit)
+
+    def probation(self, times: int) -> int:
+        """Votes, or requests, that a node is watched for when it was left out `times` times."""
+        longest: int = min(2 ** (times - 1), _LONGEST) * self.window
+        return longest
+
+
+def offence(
+    estimate: NodeEstimate, votes: int, requests: int, limits: Limits
+) -> tuple[Origin, str] | None:
+    """What a node is to be left out for, in words; None if it behaves.
+
+    `votes` and `requests` are how many its agreement and its reliability are made of.
+    """
+    agreement, reliability = estimate.agreement, estimate.reliability
+    if votes >= JUDGED_FROM and agreement is not None and agreement < limits.agreement:
+        return "agreement", (
+            f"agreed with the others in {agreement:.0%} of its recent votes, "
+            f"and {limits.agreement:.0%} are wanted"
+        )
+    if requests >= JUDGED_FROM and reliability is not None and reliability < limits.reliability:
+        return "reliability", (
+            f"answered {reliability:.0%} of its recent requests in time, "
+            f"and {limits.reliability:.0%} are wanted"
+        )
+    return None
+
+
+def improvement(
+    quarantine: Quarantine,
+    estimate: NodeEstimate,
+    votes: int,
+    requests: int,
+    times: int,
+    limits: Limits,
+) -> str | None:
+    """Why a node that was left out `times` times is taken back, in words; None if it is not.
+
+    An operator's quarantine ends by the operator alone.
+    """
+    if quarantine.origin == "operator":
+        return None
+    counted = votes if quarantine.origin == "agreement" else requests
+    if counted - quarantine.since < limits.probation(times):
+        return None
+    agreement, reliability = estimate.agreement, estimate.reliability
+    if agreement is not None and agreement < limits.back("agreement"):
+        return None
+    if reliability is None or reliability < limits.back("reliability"):
+        return None
+    if quarantine.origin == "agreement":
+        return f"taken back: it agrees with the others in {agreement:.0%} of its recent votes"
+    return f"taken back: it answers {reliability:.0%} of its recent requests in time"
+
+
+def may_leave_out(counted: int, alive: int) -> bool:
+    """Whether of `counted` nodes that count, among `alive` ones, one more may be left out.
+
+    Those that count stay a majority of all that are alive.
+    """
+    return 2 * (counted - 1) > alive
