@@ -22,9 +22,12 @@ extern "C" {
 #define VP_GATE_ROOM 544           /**< Bytes kept of each; longer ones are no messages. */
 #define VP_GATE_REQUESTS 65536     /**< Numbers that a request can have. */
 #define VP_GATE_NOBODY 65535       /**< Slot of a source that is no node. */
-#define VP_GATE_UNSUPPORTED -1     /**< Not on this system. */
-#define VP_GATE_BLOCKED -2         /**< Nothing more can be read, or sent, now. */
-#define VP_GATE_FAILED -3          /**< The socket failed. */
+
+enum vp_gate_error {
+    VP_GATE_UNSUPPORTED = -1, /**< Not on this system. */
+    VP_GATE_BLOCKED = -2,     /**< Nothing more can be read now. */
+    VP_GATE_FAILED = -3       /**< The socket failed. */
+};
 
 /** Columns of the counters: one row a node, by slot, and one for the fleet. */
 enum vp_gate_count {

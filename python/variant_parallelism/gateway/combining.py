@@ -22,7 +22,7 @@ class Combiner(Protocol):
     def __call__(
         self,
         nodes: NDArray[np.int64],
-        classes: NDArray[np.int64],
+        classes: NDArray[np.integer],
         scores: NDArray[np.int8],
     ) -> NDArray[np.float64]:
         """Node ids (V,), rising; classes (V, k) and their scores (V, k), best first; V >= 1.
@@ -65,7 +65,7 @@ class FleetCombiner:
     def __call__(
         self,
         nodes: NDArray[np.int64],
-        classes: NDArray[np.int64],
+        classes: NDArray[np.integer],
         scores: NDArray[np.int8],
         trust: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
@@ -73,9 +73,7 @@ class FleetCombiner:
         return self._combine(np.searchsorted(self._ids, nodes), classes, scores, trust)
 
 
-def conclude(
-    fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now: float
-) -> Answer:
+def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now: float) -> Answer:
     """The answer that the votes of a request add up to; ties go to the lower class.
 
     Votes of quarantined nodes count if there are no others.

@@ -67,6 +67,8 @@ class Gate:
         self._fleet_counts = ffi.new("uint64_t[]", _WIDTH)
         self._c.fleet_counts = self._fleet_counts
         self._names = np.empty(0, dtype=np.object_)
+        self._nodes: Any = ffi.NULL
+        self._counts: Any = ffi.NULL
         self._reserve(max(1, room))
 
     def _reserve(self, room: int) -> None:

@@ -228,9 +228,7 @@ def make_nodes(fleet: Fleet, gate: Gate, highest: dict[int, int]) -> dict[int, N
 
     `highest` are the message counters remembered from earlier runs.
     """
-    return {
-        table.id: make_node(fleet, table, gate, highest.get(table.id)) for table in fleet.nodes
-    }
+    return {table.id: make_node(fleet, table, gate, highest.get(table.id)) for table in fleet.nodes}
 
 
 def objection(fleet: Fleet, node: Node, hello: Hello) -> str | None:

@@ -81,7 +81,7 @@ class NodeEstimate:
     """The share of its votes whose first class was right, where callers said what is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Counters:
     """Counts since the gateway started, of the whole fleet or of one node.
 
