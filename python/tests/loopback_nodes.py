@@ -8,7 +8,7 @@ import itertools
 import os
 import socket
 import tty
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, TypeVar
 
 from fleet_factory import make_fleet
@@ -27,8 +27,12 @@ class LoopbackFleet:
     the `world` of its nodes: their clock is the event loop's.
     """
 
-    def __init__(self, fleet: Fleet, gateway: tuple[str, int] | None) -> None:
+    def __init__(
+        self, fleet: Fleet, gateway: tuple[str, int] | None, sensors: Collection[int] = ()
+    ) -> None:
+        """`sensors` are the nodes that have an input source of their own."""
         self.fleet = fleet
+        self.sensors = sensors
         self.ids = itertools.count()
         self.nodes: dict[int, SimulatedNode] = {}
         self._gateway = gateway
@@ -168,10 +172,12 @@ def loopback_fleet(
 
 
 @contextlib.asynccontextmanager
-async def nodes_of(fleet: Fleet, masters: dict[int, int]) -> AsyncIterator[LoopbackFleet]:
+async def nodes_of(
+    fleet: Fleet, masters: dict[int, int], sensors: Collection[int] = ()
+) -> AsyncIterator[LoopbackFleet]:
     """The fleet's nodes, running; `masters` are the pty ends of the serial nodes on a pty."""
     host, port = fleet.table.gateway.listen.split(":")
-    nodes = LoopbackFleet(fleet, (host, int(port)))
+    nodes = LoopbackFleet(fleet, (host, int(port)), sensors)
     try:
         for node in fleet.nodes:
             if node.id in masters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +36,18 @@ class Faults:
 class World:
     """A core, its nodes and the links between them, in virtual time."""
 
-    def __init__(self, fleet: Fleet, *, seed: int = 0, boot: int = 100, **core: object) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        seed: int = 0,
+        boot: int = 100,
+        sensors: Collection[int] = (),
+        **core: object,
+    ) -> None:
+        """`sensors` are the nodes that have an input source of their own."""
         self.fleet = fleet
+        self.sensors = sensors
         self.now = 0.0
         self.random = random.Random(seed)
         self.faults = Faults()
@@ -56,6 +66,8 @@ class World:
         self.sent: list[tuple[float, int | None, bytes]] = []
         self.heard: list[tuple[int, bytes]] = []
         self.tap: Callable[[int, bytes], bytes | None] = lambda node, message: message
+        self.loses: Callable[[int | None, bytes], bool] = lambda node, data: False
+        """Whether what the gateway sends is lost for a node, or for all of the group (None)."""
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self.core = Core(fleet, boot, **core)  # type: ignore[arg-type]
         self.nodes = {node.id: SimulatedNode(self, node) for node in fleet.nodes}
@@ -84,6 +96,8 @@ class World:
 
     def _to_group(self, data: bytes) -> None:
         self.sent.append((self.now, None, data))
+        if self.loses(None, data):
+            return
         for node in self.nodes.values():
             if node.multicast and self.random.random() >= self.group_loss:
                 self._carry(node.id, data)
@@ -93,6 +107,8 @@ class World:
         self._carry(node, data)
 
     def _carry(self, node: int, data: bytes) -> None:
+        if self.loses(node, data):
+            return
         if node not in self.bytes_per_s:
             self._carry_datagram(node, data)
             return
@@ -186,7 +202,15 @@ class World:
         deadline_s: float | None = None,
     ) -> Answer:
         """Submit and run until the answer."""
-        request = self.submit(image, k, deadline_s)
+        return self.answer_of(self.submit(image, k, deadline_s))
+
+    def trigger(self, k: int | None = None, deadline_s: float | None = None) -> int:
+        request = self.core.trigger(self.now, k, deadline_s)
+        self._collect()
+        return request.id
+
+    def answer_of(self, request: int) -> Answer:
+        """Run until the answer to a request."""
         limit = self.now + 700
         while True:
             for answer in self.answers():

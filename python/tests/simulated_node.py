@@ -15,6 +15,7 @@ from variant_parallelism import wire
 from variant_parallelism.fleet import NodeTable
 from variant_parallelism.gateway.requests import is_newer
 from variant_parallelism.keys import group_key, node_key
+from variant_parallelism.pattern import captured
 
 if TYPE_CHECKING:
     from simulated_fleet import World
@@ -37,7 +38,7 @@ def entries_of(node: int, image: bytes, k: int, classes: int) -> Entries:
 @dataclass
 class _Incoming:
     chunk_count: int
-    first: wire.Input
+    first: wire.Input | wire.Trigger
     chunks: dict[int, bytes] = field(default_factory=dict)
     last_chunk_at: float = 0.0
     reports: int = 0
@@ -60,7 +61,8 @@ class _Incoming:
 
 
 class SimulatedNode:
-    """One node: messages in, messages out. `compute_s` is its time from image to answer."""
+    """One node: messages in, messages out. `compute_s` is its time from image to answer,
+    `capture_s` what its source takes, if it is one of the world's `sensors`."""
 
     def __init__(self, world: World, node: NodeTable, boot: int = 1) -> None:
         self.world = world
@@ -71,6 +73,9 @@ class SimulatedNode:
         self.classes = len(world.fleet.manifest.classes)
         self.hash = self.variant.hash
         self.compute_s = 0.02
+        self.capture_s = 0.01
+        self.sensor = node.id in world.sensors
+        self.captures: list[int] = []
         self.alive = True
         self.fault: wire.Fault | None = None
         self.multicast = world.fleet.table.network is not None and node.udp is not None
@@ -132,6 +137,7 @@ class SimulatedNode:
             self.rejected,
             "mps2-an386",
             self.multicast,
+            self.sensor,
         )
 
     def _heartbeat(self, life: int) -> None:
@@ -162,6 +168,37 @@ class SimulatedNode:
             self._tell_fault()
         elif isinstance(body, wire.Input):
             self._chunk(body)
+        elif isinstance(body, wire.Trigger):
+            self._trigger(body)
+
+    def _trigger(self, body: wire.Trigger) -> None:
+        if not self.sensor:
+            if body.report:
+                self.send(wire.NodeError(body.request, wire.ErrorCode.SOURCE))
+            return
+        if self.latest is None or is_newer(body.request, self.latest):
+            self.latest = body.request
+            self._give_up()
+            self.captures.append(body.request)
+            life, image = self.life, _Incoming(1, body)
+            self.incoming[body.request] = image
+            self.world.at(self.capture_s, lambda: self._captured(life, image))
+        if not body.report:
+            return
+        if body.request in self.answers:
+            self._predict(body.request)
+        elif body.request in self.incoming:
+            self.send(wire.Sack(body.request, 0, ()))
+        else:
+            self.send(wire.NodeError(body.request, wire.ErrorCode.SUPERSEDED))
+
+    def _captured(self, life: int, image: _Incoming) -> None:
+        request = image.first.request
+        if self.alive and life == self.life and self.incoming.get(request) is image:
+            source = self.world.fleet.manifest.input
+            shape = (source.height, source.width, source.channels)
+            image.chunks[0] = captured(self.id, request, shape).tobytes()
+            self._work(image)
 
     def _chunk(self, body: wire.Input) -> None:
         newer = self.latest is None or is_newer(body.request, self.latest)

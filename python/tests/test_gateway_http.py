@@ -9,7 +9,7 @@ import json
 import socket
 import socketserver
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib import error, request
@@ -19,16 +19,14 @@ import pytest
 from PIL import Image
 
 from fleet_factory import make_fleet, make_image
-from free_ports import free_ports
-from loopback_nodes import LoopbackFleet
+from served_gateway import NODES, Served, serve
 from simulated_fleet import entries_of
+from variant_parallelism.client import Client, find_gateway
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable
+from variant_parallelism.fleet import GatewayTable
 from variant_parallelism.gateway import Gateway
-from variant_parallelism.gateway.client import Client, find_gateway
 from variant_parallelism.gateway.web import HttpServer
 
-NODES = 2
 MAX_BODY = GatewayTable().max_body
 
 
@@ -50,44 +48,9 @@ def png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
     return out.getvalue()
 
 
-def serve(
-    folder: Path, test: Callable[[int, Fleet], Awaitable[None]], *, alive: bool = True
-) -> None:
-    """Run `test(port, fleet)` beside a gateway with two UDP nodes and its HTTP server."""
-
-    async def main() -> None:
-        (listen,) = free_ports(socket.SOCK_DGRAM, 1)
-        tables = [
-            NodeTable(id=index, variant=f"v{index}", board="mps2-an386", udp="127.0.0.1:1")
-            for index in range(NODES)
-        ]
-        unplaced = make_fleet(tables)
-        nodes = LoopbackFleet(unplaced, ("127.0.0.1", listen))
-        ports = [await nodes.start_udp(index, 0) for index in range(NODES)]
-        placed = [
-            table.model_copy(update={"udp": f"127.0.0.1:{port}"})
-            for table, port in zip(tables, ports, strict=True)
-        ]
-        fleet = unplaced.with_nodes(placed, GatewayTable(listen=f"127.0.0.1:{listen}"))
-        if not alive:
-            for node in nodes.nodes.values():
-                node.alive = False
-        async with asyncio.timeout(60), Gateway(fleet, state_dir=folder) as gateway:
-            server = HttpServer(gateway, "127.0.0.1:0")
-            server.start()
-            await gateway.wait_for_nodes(NODES if alive else 0, 20)
-            table = fleet.table.gateway.model_copy(update={"http": f"127.0.0.1:{server.port}"})
-            try:
-                await test(server.port, fleet.with_nodes(placed, table))
-            finally:
-                await server.stop()
-        nodes.close()
-
-    asyncio.run(main())
-
-
 def test_an_image_is_classified(tmp_path: Path) -> None:
-    async def test(port: int, fleet: Fleet) -> None:
+    async def test(served: Served) -> None:
+        port, fleet = served.port, served.fleet
         image = make_image(fleet)
         status, answer = await asyncio.to_thread(call, port, "/v1/classify?k=3", png(image))
         assert status == 200
@@ -104,7 +67,8 @@ def test_an_image_is_classified(tmp_path: Path) -> None:
 
 
 def test_nodes_and_counters(tmp_path: Path) -> None:
-    async def test(port: int, fleet: Fleet) -> None:
+    async def test(served: Served) -> None:
+        port, fleet = served.port, served.fleet
         await asyncio.to_thread(call, port, "/v1/classify", png(make_image(fleet)))
         status, answer = await asyncio.to_thread(call, port, "/v1/nodes")
         assert (status, answer["fleet"]) == (200, "simulated")
@@ -137,7 +101,8 @@ def test_nodes_and_counters(tmp_path: Path) -> None:
 def test_bad_requests_get_one_line(
     tmp_path: Path, path: str, body: bytes | None, status: int, message: str
 ) -> None:
-    async def test(port: int, fleet: Fleet) -> None:
+    async def test(served: Served) -> None:
+        port, fleet = served.port, served.fleet
         sent = png(make_image(fleet)) if body is None else body
         got, answer = await asyncio.to_thread(call, port, path, sent, "POST")
         assert got == status
@@ -150,7 +115,8 @@ def test_bad_requests_get_one_line(
 
 
 def test_with_no_node_it_says_so(tmp_path: Path) -> None:
-    async def test(port: int, fleet: Fleet) -> None:
+    async def test(served: Served) -> None:
+        port, fleet = served.port, served.fleet
         body = png(make_image(fleet))
         status, answer = await asyncio.to_thread(call, port, "/v1/classify?deadline_ms=50", body)
         assert (status, answer["error"]) == (503, "no node answered")
@@ -160,19 +126,19 @@ def test_with_no_node_it_says_so(tmp_path: Path) -> None:
 
 
 def test_the_client_finds_the_gateway_of_its_fleet_only(tmp_path: Path) -> None:
-    async def test(port: int, fleet: Fleet) -> None:
+    async def test(served: Served) -> None:
+        fleet = served.fleet
         image = make_image(fleet)
         client = await asyncio.to_thread(find_gateway, fleet)
         assert client is not None
-        answer = await asyncio.to_thread(client.classify, image, 2, 20_000)
-        assert [vote["entries"] for vote in answer["votes"]] == [
-            [list(entry) for entry in entries_of(node, image.tobytes(), 2, 10)]
-            for node in range(NODES)
+        answer = await asyncio.to_thread(client.classify, image, k=2, deadline_ms=20_000)
+        assert [vote.entries for vote in answer.votes] == [
+            list(entries_of(node, image.tobytes(), 2, 10)) for node in range(NODES)
         ]
         nodes = await asyncio.to_thread(client.nodes)
-        assert [node["state"] for node in nodes] == ["up"] * NODES
+        assert [node.state for node in nodes] == ["up"] * NODES
         with pytest.raises(VpError, match="the gateway refuses: k must be 1 to 10, not 99"):
-            await asyncio.to_thread(client.classify, image, 99, 1000)
+            await asyncio.to_thread(client.classify, image, k=99, deadline_ms=1000)
         other = make_fleet(fleet.nodes, gateway=fleet.table.gateway, name="another")
         assert await asyncio.to_thread(find_gateway, other) is None
 

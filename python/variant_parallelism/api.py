@@ -15,12 +15,13 @@ from variant_parallelism.gateway.types import Counters, NodeEstimate, State, Tra
 
 
 class Value(BaseModel):
-    """Keys of a newer gateway are left out; `as_json` has the names of the HTTP API."""
+    """Keys of a newer gateway are left out."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     def as_json(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", by_alias=True)
+        """What the gateway said, under its names."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 class Vote(Value):

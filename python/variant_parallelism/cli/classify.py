@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _NAMED = 3
 """Images without an answer that the error names."""
@@ -28,10 +33,10 @@ def command(
     """Use the running gateway of this fleet, or else run one for the duration."""
     import asyncio
 
+    from variant_parallelism.client import find_gateway
     from variant_parallelism.errors import VpError
     from variant_parallelism.fleet import load_fleet
-    from variant_parallelism.gateway.client import find_gateway
-    from variant_parallelism.gateway.program import classify_by, classify_images
+    from variant_parallelism.gateway.program import classify_by_gateway, classify_images
     from variant_parallelism.images import read_image
 
     loaded = load_fleet(fleet)
@@ -39,24 +44,64 @@ def command(
     printed = _List() if as_json else _Lines(loaded.manifest.classes)
     unanswered: list[Path] = []
 
+    progress = _Progress(len(images))
+
     def show(index: int, answer: dict[str, Any], down: dict[int, str]) -> None:
         printed.add(images[index], answer, down)
+        progress.advance()
         if answer["class"] is None:
             unanswered.append(images[index])
 
     client = find_gateway(loaded)
     try:
         if client is not None:
-            deadline = loaded.table.deadline_ms if deadline_ms is None else deadline_ms
-            classify_by(client, pixels, k, deadline, show)
+            client.close()
+            asyncio.run(classify_by_gateway(loaded, pixels, k, deadline_ms, show))
         else:
             asyncio.run(classify_images(loaded, pixels, k, deadline_ms, state_dir, show))
     finally:
+        progress.end()
         printed.end()
     if unanswered:
         named = ", ".join(map(str, unanswered[:_NAMED]))
         more = f" and {len(unanswered) - _NAMED} more" if len(unanswered) > _NAMED else ""
         raise VpError(f"no node answered for {named}{more}; see the reasons above")
+
+
+class _Progress:
+    """A bar on a terminal, after a few seconds, where the answers themselves go elsewhere."""
+
+    _AFTER_S = 3.0
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._count = 0
+        self._bar: Progress | None = None
+        self._wanted = sys.stderr.isatty() and not sys.stdout.isatty()
+        self._since = time.monotonic()
+
+    def advance(self) -> None:
+        self._count += 1
+        if not self._wanted or time.monotonic() - self._since < self._AFTER_S:
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+            self._bar = Progress(
+                *Progress.get_default_columns()[:2],
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.add_task("images", total=self._total)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=self._count)
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
 
 
 class _List:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
+from variant_parallelism.client import Client, find_gateway
 from variant_parallelism.errors import VpError
 from variant_parallelism.flash.backend import AccessError, BusyError, FlashError
 from variant_parallelism.fleet import Fleet, NodeTable, parse_endpoint
-from variant_parallelism.gateway.client import Client, find_gateway
 from variant_parallelism.gateway.serial_link import explain, open_port
 from variant_parallelism.keys import node_key
 from variant_parallelism.wire import Deframer, Hello, MessageType, WireError, decode, peek
@@ -257,17 +257,13 @@ class _GatewayListener:
     def poll(self) -> Heard | None:
         time.sleep(_ASK_S)
         for entry in self._client.nodes():
-            if entry["id"] != self._node.id:
+            if entry.id != self._node.id:
                 continue
-            self.remark = f": {entry['reason']}" if entry["reason"] else ""
-            hello = entry["hello"]
-            if hello is not None and entry.get("boot") is not None:
+            self.remark = f": {entry.reason}" if entry.reason else ""
+            hello = entry.hello
+            if hello is not None and entry.boot is not None:
                 return Heard(
-                    int(entry["boot"]),
-                    hello["firmware"],
-                    hello["board"],
-                    hello["model_hash"],
-                    hello["reset_cause"],
+                    entry.boot, hello.firmware, hello.board, hello.model_hash, hello.reset_cause
                 )
         return None
 
@@ -278,10 +274,10 @@ class _GatewayListener:
 def boot_at_gateway(client: Client, node: int) -> int:
     """The boot counter that a running gateway last heard of a node; 0 if none, or if it is gone."""
     try:
-        boots = [entry.get("boot") for entry in client.nodes() if entry["id"] == node]
+        boots = [entry.boot for entry in client.nodes() if entry.id == node]
     except VpError:
         return 0
-    return next((int(boot) for boot in boots if boot is not None), 0)
+    return next((boot for boot in boots if boot is not None), 0)
 
 
 def _understand(message: bytes, fleet: Fleet, node: int) -> tuple[Heard | None, str]:

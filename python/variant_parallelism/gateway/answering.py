@@ -15,9 +15,10 @@ from variant_parallelism.gateway.combining import Combiner, conclude
 from variant_parallelism.gateway.gate import NOBODY, Gate
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
-from variant_parallelism.gateway.requests import Request, RequestBook, check
+from variant_parallelism.gateway.requests import Request, RequestBook, check, check_terms
 from variant_parallelism.gateway.roster import Node
 from variant_parallelism.gateway.sending import Sending
+from variant_parallelism.gateway.triggers import has_source
 from variant_parallelism.gateway.types import Answered, Event
 from variant_parallelism.wire import ErrorCode, NodeError, Prediction
 
@@ -59,15 +60,34 @@ class Answering:
         label: int | None,
     ) -> Request:
         """Ask about an image: see `Core.submit`."""
+        k, deadline_s = self._terms(k, deadline_s)
+        check(self._fleet, image, k, deadline_s, label)
+        self._out.begin_request()
+        return self._begin(self._book.add(image, k, now, now + deadline_s), label)
+
+    def trigger(
+        self, now: float, k: int | None, deadline_s: float | None, label: int | None
+    ) -> Request:
+        """Have the nodes capture: see `Core.trigger`."""
+        k, deadline_s = self._terms(k, deadline_s)
+        check_terms(self._fleet, k, deadline_s, label)
+        announced = [node for node in self._nodes.values() if node.hello is not None]
+        if announced and not any(map(has_source, announced)):
+            raise VpError("no node that was heard of has an input source: send an image instead")
+        self._out.begin_request()
+        request = self._begin(self._book.add_trigger(k, now, now + deadline_s), label)
+        for node in announced:
+            if not has_source(node):
+                request.errors[node.id] = ErrorCode.SOURCE.text
+        return request
+
+    def _terms(self, k: int | None, deadline_s: float | None) -> tuple[int, float]:
         k = self._fleet.table.k if k is None else k
         if deadline_s is None:
             deadline_s = self._fleet.table.deadline_ms / 1000
-        check(self._fleet, image, k, deadline_s)
-        classes = len(self._fleet.manifest.classes)
-        if label is not None and not 0 <= label < classes:
-            raise VpError(f"label {label} is no class: the fleet has 0 to {classes - 1}")
-        self._out.begin_request()
-        request = self._book.add(image, k, now, now + deadline_s)
+        return k, deadline_s
+
+    def _begin(self, request: Request, label: int | None) -> Request:
         request.label = label
         self._gate.count(NOBODY, "requests")
         for node in self._chosen(request):
@@ -89,7 +109,11 @@ class Answering:
 
     def _chosen(self, request: Request) -> list[Node]:
         """Whom a new request is put to."""
-        return [node for node in self._nodes.values() if node.alive]
+        return [
+            node
+            for node in self._nodes.values()
+            if node.alive and (not request.triggered or has_source(node))
+        ]
 
     def states_changed(self) -> None:
         """Other nodes than before are waited for."""
@@ -146,7 +170,7 @@ class Answering:
             request.errors[node.id] = error.code.text
             request.ballot.fail(node.slot, node.state == "up")
             self._dirty[request] = None
-        elif working:
+        elif working or request.triggered:
             self._sending.ask(node, request)
 
     # The end.
@@ -173,7 +197,8 @@ class Answering:
         if any(node.alive and request.asked(node) and not request.settled(node) for node in nodes):
             return
         for node in nodes:
-            if node.alive and not request.asked(node):
+            able = not request.triggered or has_source(node)
+            if node.alive and able and not request.asked(node):
                 self._sending.ask(node, request)
 
     def _is_complete(self, request: Request) -> bool:
@@ -189,7 +214,9 @@ class Answering:
         if ballot.here < self._gate.size:
             silent = np.flatnonzero(ballot.states & (ASKED | HERE) == ASKED)
             self._gate.count_many(silent, {"lost": 1})
-        image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
+        image = None
+        if not request.triggered:
+            image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
         answer = conclude(self._fleet, self.combiner, self._gate, request, now)
         self._events.append(Answered(answer, image))
         self._forget(request)

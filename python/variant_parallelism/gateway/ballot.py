@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,27 @@ class Ballot:
         row = self._rows[slot]
         if not row.state & _SENT:
             row.sent, row.state = now, row.state | _SENT
+
+    def send(self, slots: Sequence[int], now: float) -> None:
+        """It goes out to these nodes for the first time."""
+        self.rows["sent"][slots] = now
+        self.rows["state"][slots] |= np.uint8(_SENT)
+
+    def unsend(self, slot: int) -> None:
+        """What went out to a node was in vain."""
+        self._rows[slot].state &= ~_SENT
+
+    def sent_at(self, slot: int) -> float:
+        """When it first went out to a node that it was sent to."""
+        return float(self._rows[slot].sent)
+
+    def is_unanswered(self, slot: int) -> bool:
+        """Whether it was sent to a node that has said nothing yet."""
+        return slot < self.size and self._rows[slot].state & (_SENT | HERE | ERROR) == _SENT
+
+    def unanswered(self) -> NDArray[np.intp]:
+        """The slots for which that is so."""
+        return np.flatnonzero(self.states & (_SENT | HERE | ERROR) == _SENT)
 
     def work(self, slot: int, working: bool) -> None:
         """Whether a node's transfer waits for its vote."""

@@ -103,6 +103,7 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
         errors,
         (now - request.started) * 1000,
         label=request.label,
+        triggered=request.triggered,
     )
 
 

@@ -64,7 +64,7 @@ class Core:
         self._out = Outbound(fleet, boot, self._gate, on_boot)
         first_request = boot << 8 if first_request is None else first_request
         self._book = RequestBook(self._gate, first_request)
-        self._sending = Sending(self.nodes, self._out, self._book)
+        self._sending = Sending(self.nodes, self._out, self._book, self._gate)
         self._liveness = Liveness(
             fleet, self.nodes, self._out, self._book, self._sending, self.events
         )
@@ -187,9 +187,7 @@ class Core:
             return
         self._liveness.answered(now, node, header)
         if isinstance(body, Sack):
-            if node.transfer and node.request and node.request.number(node.id) == body.request:
-                node.transfer.acknowledge(body, header.counter, now)
-                self._sending.touch(node)
+            self._sending.acknowledge(now, node, body, header.counter)
         elif isinstance(body, Prediction):
             self._answering.prediction(now, node, body, wire_bytes)
         elif isinstance(body, NodeError):
@@ -209,6 +207,22 @@ class Core:
         if known. VpError if they or the image's shape are impossible.
         """
         request = self._answering.submit(now, image, k, deadline_s, label)
+        self._drive(now)
+        return request
+
+    def trigger(
+        self,
+        now: float,
+        k: int | None,
+        deadline_s: float | None,
+        label: int | None = None,
+    ) -> Request:
+        """Have every live node that has an input source capture and answer; `Answered` follows.
+
+        k, the deadline and `label` are as in `submit`. VpError if they are impossible, or if no
+        node that was heard of has a source.
+        """
+        request = self._answering.trigger(now, k, deadline_s, label)
         self._drive(now)
         return request
 

@@ -98,10 +98,10 @@ class EventLog(logging.Handler):
             return []
         return [self._line(entry, text)]
 
-    def _held(self) -> list[str]:
+    def _held(self, at_end: bool) -> list[str]:
         return [
             self._line(_Entry(time.time(), logging.WARNING, ""), f"{count} times more: {text}")
-            for text, count in self._repeats.due(time.monotonic())
+            for text, count in self._repeats.due(time.monotonic(), at_end=at_end)
         ]
 
     def _lost(self, count: int) -> str:

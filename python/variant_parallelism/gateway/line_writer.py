@@ -29,13 +29,14 @@ class LineWriter(Generic[T]):
         self,
         file: int | None,
         render: Callable[[T], list[str]],
-        idle: Callable[[], list[str]],
+        idle: Callable[[bool], list[str]],
         lost: Callable[[int], str],
         *,
         capacity: int = 10_000,
     ) -> None:
         """`file` is a descriptor; None drops everything. In the thread, `render` makes the lines
-        of an item, `idle` those that are due without one, `lost` the one about lost items."""
+        of an item, `idle` those that are due without one (its argument: whether this is the end),
+        `lost` the one about lost items."""
         self.dropped = 0
         self._file = file
         self._render = render
@@ -78,7 +79,7 @@ class LineWriter(Generic[T]):
                 items = [self._queue.popleft() for _ in range(min(_AT_ONCE, len(self._queue)))]
                 ending = self._closing and not self._queue
             lines = [line for item in items for line in self._lines(item)]
-            self._write(lines + self._idle())
+            self._write(lines + self._idle(ending))
             if self.dropped > self._dropped_told:
                 lost, self._dropped_told = self.dropped - self._dropped_told, self.dropped
                 self._write([self._lost(lost)])

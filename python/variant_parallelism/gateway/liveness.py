@@ -179,7 +179,7 @@ class Liveness:
             return
         if entered:
             node.next_discover = now
-            self._sending.leave(node)
+            self._sending.drop(node)
 
     def watch(self, now: float) -> None:
         """Deaths by silence, and calls to the nodes that are not up."""

@@ -19,6 +19,7 @@ from variant_parallelism.wire import (
     Body,
     Discover,
     Input,
+    Trigger,
     encode,
     frame,
 )
@@ -90,10 +91,33 @@ class Outbound:
                 node.last_counter = counter
             if node.id in members:
                 slots.append(node.slot)
+        self._count_group(slots, amounts)
+        self.outbox.append((None, message))
+
+    def trigger(self, nodes: Iterable[Node], request: Request, *, report: bool) -> None:
+        """A trigger to each of these nodes: the same message to all that know the request under
+        the same number."""
+        encoded: dict[int, tuple[int, bytes]] = {}
+        for node in nodes:
+            number = request.number(node.id)
+            if number not in encoded:
+                encoded[number] = self._encode(Trigger(number, request.k, report))
+            self._send(node, *encoded[number])
+
+    def cast_trigger(self, members: Iterable[Node], request: Request) -> None:
+        """A trigger to the group, meant for these members."""
+        counter, message = self._encode(Trigger(request.id, request.k, report=False))
+        slots = []
+        for node in members:
+            node.last_counter = counter
+            slots.append(node.slot)
+        self._count_group(slots, {"messages_out": 1, "bytes_out": len(message)})
+        self.outbox.append((None, message))
+
+    def _count_group(self, slots: list[int], amounts: dict[str, int]) -> None:
         self._gate.count_many(np.array(slots, np.intp), amounts)
         for name, amount in amounts.items():
             self._gate.count(NOBODY, name, amount)
-        self.outbox.append((None, message))
 
     def _encode_chunk(
         self, request: Request, number: int, chunk: int, data: bytes, report: bool

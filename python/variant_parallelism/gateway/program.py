@@ -2,65 +2,142 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from variant_parallelism.client import AsyncClient, GatewayError
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
-from variant_parallelism.gateway.client import Client
 from variant_parallelism.gateway.report import answer_json
 from variant_parallelism.gateway.service import Gateway
 
 _SETTLE_S = 2.0
+_WIDEST = 8
+_MOST_WAITING = 64
+"""Answers that wait for an earlier image's."""
+_MOST_TRIES = 30
+
+Images: TypeAlias = Sequence[NDArray[np.uint8]]
+Reply: TypeAlias = tuple[dict[str, Any], dict[int, str]]
+"""An answer, and for each node that is not up, why."""
+
+Ask: TypeAlias = Callable[[NDArray[np.uint8]], Awaitable[Reply]]
+Show: TypeAlias = Callable[[int, dict[str, Any], dict[int, str]], None]
+"""Called with an image's index and its reply, in the images' order."""
 
 
-Show = Callable[[int, dict[str, Any], dict[int, str]], None]
-"""Called with an image's index, its answer, and for each node that is not up, why."""
+class Pace:
+    """How many images are asked about at a time.
+
+    More while answers come well before the deadline, since boards work while others receive;
+    fewer when they do not, since an image that waits behind others on a slow board would miss it.
+    """
+
+    def __init__(self, deadline_ms: float) -> None:
+        self.width = 1
+        self._deadline_ms = deadline_ms
+
+    def observe(self, latency_ms: float) -> None:
+        if latency_ms <= self._deadline_ms / 4:
+            self.width = min(_WIDEST, self.width + 1)
+        else:
+            self.width = max(1, self.width // 2)
+
+
+async def ask_in_order(images: Images, ask: Ask, pace: Pace, show: Show) -> None:
+    """Ask about several images at a time; `show` each as soon as it and all before are answered.
+
+    An error ends it once what was answered before that image has been shown.
+    """
+    asked: deque[asyncio.Task[Reply]] = deque()
+    observed: set[asyncio.Task[Reply]] = set()
+    begun = shown = 0
+    try:
+        while shown < len(images):
+            going = sum(not task.done() for task in asked)
+            while going < pace.width and begun < len(images) and len(asked) < _MOST_WAITING:
+                asked.append(asyncio.ensure_future(ask(images[begun])))
+                begun += 1
+                going += 1
+            await asyncio.wait(
+                [task for task in asked if not task.done()] or asked,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in asked:
+                if task.done() and task not in observed and task.exception() is None:
+                    observed.add(task)
+                    pace.observe(task.result()[0]["latency_ms"])
+            while asked and asked[0].done():
+                task = asked.popleft()
+                observed.discard(task)
+                show(shown, *task.result())
+                shown += 1
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def classify_images(
     fleet: Fleet,
-    images: list[NDArray[np.uint8]],
+    images: Images,
     k: int | None,
     deadline_ms: float | None,
     state_dir: Path | None,
     show: Show,
 ) -> None:
-    """Run a gateway for as long as these images (H, W, C) take; `show` each as it is answered."""
+    """Run a gateway for as long as these images (H, W, C) take."""
     async with Gateway(fleet, state_dir=state_dir) as gateway:
         await gateway.wait_until_settled(_SETTLE_S)
-        for index, image in enumerate(images):
+
+        async def ask(image: NDArray[np.uint8]) -> Reply:
             answer = await gateway.classify(image, k=k, deadline_ms=deadline_ms)
             down = {
                 node.id: f"{node.state}: {node.reason}"
                 for node in gateway.nodes()
                 if node.state != "up"
             }
-            show(index, answer_json(answer), down)
+            return answer_json(answer), down
+
+        await ask_in_order(images, ask, Pace(_deadline(fleet, deadline_ms)), show)
 
 
-def classify_by(
-    client: Client,
-    images: list[NDArray[np.uint8]],
-    k: int | None,
-    deadline_ms: float,
-    show: Show,
+async def classify_by_gateway(
+    fleet: Fleet, images: Images, k: int | None, deadline_ms: float | None, show: Show
 ) -> None:
-    """The same through a gateway that already runs."""
-    for index, image in enumerate(images):
-        answer = client.classify(image, k, deadline_ms)
-        down = {}
-        if answer["missing"]:
-            # The answer counts, also if the gateway has gone away since.
-            with contextlib.suppress(VpError):
-                down = {
-                    node["id"]: f"{node['state']}: {node['reason']}"
-                    for node in client.nodes()
-                    if node["state"] != "up"
-                }
-        show(index, answer, down)
+    """The same through the fleet's gateway, which already runs."""
+    deadline = _deadline(fleet, deadline_ms)
+    async with AsyncClient(fleet) as client:
+
+        async def ask(image: NDArray[np.uint8]) -> Reply:
+            for left in reversed(range(_MOST_TRIES)):
+                try:
+                    answer = await client.classify(image, k=k, deadline_ms=deadline)
+                    break
+                except GatewayError as busy:
+                    if busy.retry_after is None or not left:
+                        raise
+                    await asyncio.sleep(busy.retry_after)
+            down = {}
+            if answer.missing:
+                # The answer counts, also if the gateway has gone away since.
+                with contextlib.suppress(VpError):
+                    down = {
+                        node.id: f"{node.state}: {node.reason}"
+                        for node in await client.nodes()
+                        if node.state != "up"
+                    }
+            return answer.as_json(), down
+
+        await ask_in_order(images, ask, Pace(deadline), show)
+
+
+def _deadline(fleet: Fleet, deadline_ms: float | None) -> float:
+    return fleet.table.deadline_ms if deadline_ms is None else deadline_ms

@@ -32,7 +32,8 @@ class Asked(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One image that the fleet is asked about. Times in seconds of the core's clock."""
+    """One input that the fleet is asked about: an image, or (`triggered`) what each node captures
+    by itself, and then `shape` and `data` are empty. Times in seconds of the core's clock."""
 
     id: int
     shape: tuple[int, int, int]
@@ -50,6 +51,7 @@ class Request:
     """All numbers that it ever had on the wire."""
     label: int | None = None
     """The right class, if the caller knows it."""
+    triggered: bool = False
     encoded: dict[tuple[int, int, bool], tuple[int, bytes]] = field(default_factory=dict)
     """Messages ready to send, with their counters, by number, chunk and report flag."""
     engaged: set[int] = field(default_factory=set)
@@ -106,9 +108,20 @@ class RequestBook:
         """A new request under the next free 16-bit number."""
         height, width, channels = image.shape
         shape = (height, width, channels)
+        return self._add(shape, image.tobytes(), k, now, deadline)
+
+    def add_trigger(self, k: int, now: float, deadline: float) -> Request:
+        """A new request about what the nodes capture."""
+        request = self._add((0, 0, 0), b"", k, now, deadline)
+        request.triggered = True
+        return request
+
+    def _add(
+        self, shape: tuple[int, int, int], data: bytes, k: int, now: float, deadline: float
+    ) -> Request:
         number = self._free_number()
         ballot = Ballot(number, self._gate.size, k)
-        request = Request(number, shape, image.tobytes(), k, now, deadline, ballot)
+        request = Request(number, shape, data, k, now, deadline, ballot)
         self.open[number] = request
         self._take_number(number, request)
         return request
@@ -151,14 +164,27 @@ class RequestBook:
         return self._ended.get(number)
 
 
-def check(fleet: Fleet, image: NDArray[np.uint8], k: int, deadline_s: float) -> None:
-    """VpError if a fleet cannot be asked this."""
+def check_terms(fleet: Fleet, k: int, deadline_s: float, label: int | None) -> None:
+    """VpError if a fleet cannot be asked on these terms, whatever it is asked about."""
     classes = len(fleet.manifest.classes)
-    channels = fleet.manifest.input.channels
     if not 1 <= k <= min(MAX_K, classes):
         raise VpError(f"k must be 1 to {min(MAX_K, classes)}, not {k}")
     if not 0 < deadline_s <= 600:
         raise VpError(f"the deadline must be over 0 and up to 600000 ms, not {deadline_s * 1000:g}")
+    if label is not None and not 0 <= label < classes:
+        raise VpError(f"label {label} is no class: the fleet has 0 to {classes - 1}")
+
+
+def check(
+    fleet: Fleet,
+    image: NDArray[np.uint8],
+    k: int,
+    deadline_s: float,
+    label: int | None = None,
+) -> None:
+    """VpError if a fleet cannot be asked about this image."""
+    check_terms(fleet, k, deadline_s, label)
+    channels = fleet.manifest.input.channels
     good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == channels
     if not good or not all(1 <= side <= MAX_SIDE for side in image.shape[:2]):
         raise VpError(

@@ -15,12 +15,13 @@ from collections import deque
 from variant_parallelism.gateway.alarms import Alarms
 from variant_parallelism.gateway.cast import Cast
 from variant_parallelism.gateway.dispatch import WINDOW, Transfer
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook, is_newer
 from variant_parallelism.gateway.roster import Node
+from variant_parallelism.gateway.triggers import DOUBT_REQUESTS, Triggers
+from variant_parallelism.wire import Sack
 
-_DOUBT_IMAGES = 16
-"""Images after which a node that multicast did not reach is waited for again."""
 _LAG_IMAGES = 4
 """Images that a node gets before the others hold theirs back for it once more."""
 _HOLD_TIMEOUTS = 2
@@ -32,7 +33,9 @@ message costs them), or this part of its usual time to an answer."""
 class Sending:
     """Queues, transfers and casts of a fleet's nodes."""
 
-    def __init__(self, nodes: dict[int, Node], out: Outbound, book: RequestBook) -> None:
+    def __init__(
+        self, nodes: dict[int, Node], out: Outbound, book: RequestBook, gate: Gate
+    ) -> None:
         self.has_group = False
         """Whether the way to the multicast group is open."""
         self._nodes = nodes
@@ -43,6 +46,7 @@ class Sending:
         self._last_cast: Request | None = None
         self._held: Request | None = None
         self._hold_until = 0.0
+        self._triggers = Triggers(nodes, out, gate, self._hears, self.renumber)
         self._alarms: Alarms[Node] = Alarms()
         """When to look at a node's transfer."""
         self._touched: dict[Node, None] = {}
@@ -57,6 +61,9 @@ class Sending:
     def ask(self, node: Node, request: Request) -> None:
         """Put a request into a node's queue: older ones first, as the node wants them."""
         request.ballot.ask(node.slot, node.state == "up")
+        if request.triggered:
+            self._triggers.ask(node, request)
+            return
         request.engaged.add(node.id)
         node.queue.append(request)
         self._waiting[node] = None
@@ -84,17 +91,27 @@ class Sending:
         self._touched[node] = None
 
     def restart(self, now: float, node: Node) -> None:
-        """A node may have forgotten what it was sent."""
+        """A node may have forgotten everything."""
         if node.transfer is not None:
             node.transfer.restart(now)
             self.touch(node)
+        self._triggers.restart(now, node)
 
-    def leave(self, node: Node) -> None:
-        """A node can be sent nothing more."""
+    def acknowledge(self, now: float, node: Node, sack: Sack, counter: int) -> None:
+        """A node says how far it is, in a message of this counter."""
+        if node.transfer and node.request and node.request.number(node.id) == sack.request:
+            node.transfer.acknowledge(sack, counter, now)
+            self.touch(node)
+        else:
+            self._triggers.under_way(now, node, sack.request)
+
+    def drop(self, node: Node) -> None:
+        """A node is gone."""
         self.release(node)
         for request in node.queue:
             request.engaged.discard(node.id)
         node.queue.clear()
+        self._triggers.drop(node)
 
     def release(self, node: Node) -> None:
         """What a node works on is over for it."""
@@ -108,6 +125,9 @@ class Sending:
 
     def forget(self, request: Request) -> None:
         """A request is over for all."""
+        if request.triggered:
+            self._triggers.forget(request)
+            return
         for node_id in list(request.engaged):
             node = self._nodes[node_id]
             if node.request is request:
@@ -125,7 +145,7 @@ class Sending:
 
     def wake_at(self) -> float:
         """When `drive` has something to do, if nothing happens before."""
-        times = [self._alarms.wake_at()]
+        times = [self._alarms.wake_at(), self._triggers.wake_at()]
         if self._cast is not None:
             times.append(self._cast.wake_at())
         if self._held is not None:
@@ -136,6 +156,7 @@ class Sending:
 
     def drive(self, now: float) -> None:
         """Begin and send what is due."""
+        self._triggers.drive(now)
         self._waiting = {node: None for node in self._waiting if node.queue}
         held: set[int] = set()
         if self.has_group and self._cast is None and (self._waiting or self._held is not None):
@@ -148,6 +169,9 @@ class Sending:
                 self.touch(node)
                 continue
             while node.request is None and node.queue:
+                if self._triggers.holds(now, node, node.queue[0]):
+                    self.touch(node)
+                    break
                 request = node.queue.popleft()
                 if request.settled(node):
                     request.engaged.discard(node.id)
@@ -211,11 +235,17 @@ class Sending:
         if first is None:
             return set()
         with_it = [node for node in listeners if upcoming[node.id] is first]
-        ready = [node for node in with_it if node.transfer is None and self._takes(node, first)]
+        capturing = {node.id for node in listeners if self._triggers.holds(now, node, first)}
+        ready = [
+            node
+            for node in with_it
+            if node.transfer is None and node.id not in capturing and self._takes(node, first)
+        ]
         behind = [
             node
             for node in listeners
-            if (node.transfer is not None and not node.transfer.completed)
+            if node.id in capturing
+            or (node.transfer is not None and not node.transfer.completed)
             or upcoming[node.id] not in (None, first)
         ]
         if not behind and _worth_it(ready):
@@ -268,7 +298,7 @@ class Sending:
                 self._out.chunk(self._nodes[node_id], request, chunk)
         if cast.over:
             for node_id in cast.members:
-                self._nodes[node_id].doubted = _DOUBT_IMAGES if node_id in cast.behind else 0
+                self._nodes[node_id].doubted = DOUBT_REQUESTS if node_id in cast.behind else 0
                 self.touch(self._nodes[node_id])
             self._cast, self._cast_request = None, None
 

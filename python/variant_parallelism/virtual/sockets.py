@@ -11,6 +11,7 @@ from variant_parallelism.errors import VpError
 
 _SO_BINDTODEVICE = 25
 _IP_PKTINFO = 8
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
 _BUFFER_BYTES = 4 << 20
 
 
@@ -42,6 +43,18 @@ def open_sockets(
     return opened
 
 
+def free_udp_ports(count: int) -> list[int]:
+    """Different ports that nobody uses now, on any address."""
+    probes = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("0.0.0.0", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
 def _open(port: int) -> socket.socket:
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
@@ -49,6 +62,8 @@ def _open(port: int) -> socket.socket:
         # Whatever other interfaces there are: nobody outside this machine is to reach the nodes.
         opened.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, b"lo\0")
         opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        # Never a fragment, so no identification to make up for each datagram.
+        opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             opened.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
         opened.bind(("0.0.0.0", port))

@@ -42,7 +42,7 @@ class AutoDeadline:
         if now >= self._refreshed + _REFRESH_S or asked_of != self._asked_of:
             known = rows[self._latencies.samples[rows] >= LEARNT_FROM]
             learnt = len(known) > 0 and 2 * len(known) >= len(rows)
-            self._p99_ms = self._latencies.quantiles(known, _SHARE) if learnt else np.zeros(0)
+            self._p99_ms = self._latencies.quantiles(known, _SHARE)[0] if learnt else np.zeros(0)
             self._refreshed, self._asked_of = now, asked_of
         if not self._p99_ms.size:
             return None

@@ -46,6 +46,10 @@ class Average:
     def forget(self, row: int) -> None:
         self.value[row], self.samples[row] = 0.0, 0
 
+    def below(self, limit: float, samples: int) -> Flags:
+        """Which rows have at least so many samples and are below `limit`."""
+        return np.asarray((self.samples >= samples) & (self.value < limit))
+
     def of(self, row: int) -> float | None:
         return float(self.value[row]) if self.samples[row] else None
 
@@ -74,14 +78,21 @@ class Latencies:
         self.samples[row] = 0
         self._ring[row] = np.nan
 
-    def quantile(self, row: int, share: float) -> float | None:
-        """Of one row's last latencies, interpolated; None without one."""
-        kept = self._ring[row, : min(int(self.samples[row]), self._window)]
-        return float(np.quantile(kept, share)) if kept.size else None
-
-    def quantiles(self, rows: Rows, share: float) -> Floats:
-        """The same of several rows, each with at least one latency."""
-        return np.asarray(np.nanquantile(self._ring[rows], share, axis=1), dtype=np.float64)
+    def quantiles(self, rows: Rows, *shares: float) -> list[Floats]:
+        """For each share, that quantile of each row's last latencies, interpolated; NaN where there
+        is none."""
+        # NaN sorts last, so that the first `counts` of each row are its latencies.
+        ranked = np.sort(self._ring[rows], axis=1)
+        counts = np.minimum(self.samples[rows], self._window)
+        each = np.arange(len(ranked))
+        result = []
+        for share in shares:
+            place = share * np.maximum(counts - 1, 0)
+            low = place.astype(np.int64)
+            below = ranked[each, low].astype(np.float64)
+            above = ranked[each, np.minimum(low + 1, np.maximum(counts - 1, 0))]
+            result.append(np.asarray(below + (place - low) * (above - below), dtype=np.float64))
+        return result
 
 
 class Estimates:
@@ -110,16 +121,20 @@ class Estimates:
         for series in (self.agreement, self.reliability, self.accuracy, self.latency):
             series.forget(row)
 
-    def of(self, row: int) -> NodeEstimate:
-        """What is known of one node; computing the quantiles takes some microseconds."""
-        return NodeEstimate(
-            agreement=self.agreement.of(row),
-            reliability=self.reliability.of(row),
-            latency_p50_ms=self.latency.quantile(row, 0.5),
-            latency_p95_ms=self.latency.quantile(row, 0.95),
-            samples=int(self.latency.samples[row]),
-            accuracy=self.accuracy.of(row),
-        )
+    def of(self, rows: Rows) -> list[NodeEstimate]:
+        """What is known of these nodes."""
+        p50, p95 = self.latency.quantiles(rows, 0.5, 0.95)
+        return [
+            NodeEstimate(
+                agreement=self.agreement.of(row),
+                reliability=self.reliability.of(row),
+                latency_p50_ms=None if np.isnan(median) else float(median),
+                latency_p95_ms=None if np.isnan(high) else float(high),
+                samples=int(self.latency.samples[row]),
+                accuracy=self.accuracy.of(row),
+            )
+            for row, median, high in zip(rows.tolist(), p50, p95, strict=True)
+        ]
 
 
 def _grown(values: NDArray, rows: int) -> NDArray:  # type: ignore[type-arg]

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from variant_parallelism.gateway.types import NodeEstimate
-
 JUDGED_FROM = 16
 """Votes, or requests, of a node from which on it is judged by them."""
 _BETTER = 0.25
@@ -50,52 +48,52 @@ class Limits:
         return longest
 
 
-def offence(
-    estimate: NodeEstimate, votes: int, requests: int, limits: Limits
-) -> tuple[Origin, str] | None:
-    """What a node is to be left out for, in words; None if it behaves.
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of one node: two shares, and how many votes and requests they are made of."""
 
-    `votes` and `requests` are how many its agreement and its reliability are made of.
-    """
-    agreement, reliability = estimate.agreement, estimate.reliability
-    if votes >= JUDGED_FROM and agreement is not None and agreement < limits.agreement:
+    agreement: float
+    votes: int
+    reliability: float
+    requests: int
+
+    def count(self, origin: Origin) -> int:
+        """What a quarantine of this origin counts."""
+        return self.votes if origin == "agreement" else self.requests
+
+
+def offence(record: Record, limits: Limits) -> tuple[Origin, str] | None:
+    """What a node is to be left out for, in words; None if it behaves."""
+    if record.votes >= JUDGED_FROM and record.agreement < limits.agreement:
         return "agreement", (
-            f"agreed with the others in {agreement:.0%} of its recent votes, "
+            f"agreed with the others in {record.agreement:.0%} of its recent votes, "
             f"and {limits.agreement:.0%} are wanted"
         )
-    if requests >= JUDGED_FROM and reliability is not None and reliability < limits.reliability:
+    if record.requests >= JUDGED_FROM and record.reliability < limits.reliability:
         return "reliability", (
-            f"answered {reliability:.0%} of its recent requests in time, "
+            f"answered {record.reliability:.0%} of its recent requests in time, "
             f"and {limits.reliability:.0%} are wanted"
         )
     return None
 
 
-def improvement(
-    quarantine: Quarantine,
-    estimate: NodeEstimate,
-    votes: int,
-    requests: int,
-    times: int,
-    limits: Limits,
-) -> str | None:
+def improvement(quarantine: Quarantine, times: int, record: Record, limits: Limits) -> str | None:
     """Why a node that was left out `times` times is taken back, in words; None if it is not.
 
     An operator's quarantine ends by the operator alone.
     """
     if quarantine.origin == "operator":
         return None
-    counted = votes if quarantine.origin == "agreement" else requests
-    if counted - quarantine.since < limits.probation(times):
+    watched = record.count(quarantine.origin) - quarantine.since
+    if watched < limits.probation(times):
         return None
-    agreement, reliability = estimate.agreement, estimate.reliability
-    if agreement is not None and agreement < limits.back("agreement"):
+    if record.votes and record.agreement < limits.back("agreement"):
         return None
-    if reliability is None or reliability < limits.back("reliability"):
+    if record.reliability < limits.back("reliability"):
         return None
     if quarantine.origin == "agreement":
-        return f"taken back: it agrees with the others in {agreement:.0%} of its recent votes"
-    return f"taken back: it answers {reliability:.0%} of its recent requests in time"
+        return f"taken back: agreed with the others in {record.agreement:.0%} of its recent votes"
+    return f"taken back: answered {record.reliability:.0%} of its recent requests in time"
 
 
 def may_leave_out(counted: int, alive: int) -> bool:

@@ -6,18 +6,14 @@ import hashlib
 import hmac
 import ipaddress
 from http.cookies import CookieError, SimpleCookie
-from pathlib import Path
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from variant_parallelism.api import HttpCounters
-from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet, parse_endpoint
+from variant_parallelism.fleet import parse_endpoint
 from variant_parallelism.gateway.web.errors import Problem, count_refusal, refusal
-from variant_parallelism.secret_file import read_secret
 
-_SHORTEST_TOKEN = 16
 _PUBLIC = ("/", "/favicon.ico", "/v1/login", "/v1/logout")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN = ("same-origin", "none")
@@ -30,23 +26,6 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 """Of every response that does not say otherwise."""
-
-
-def read_token(fleet: Fleet) -> str | None:
-    """What `[gateway] token_file` holds, None without one; VpError if it is unfit for a token."""
-    if fleet.table.gateway.token_file is None:
-        return None
-    path = fleet.path.parent / fleet.table.gateway.token_file
-    return check_token(read_secret(path, "token file"), path)
-
-
-def check_token(text: str, path: Path) -> str:
-    if len(text) < _SHORTEST_TOKEN or not text.isprintable() or " " in text:
-        raise VpError(
-            f"token file {path} does not hold one word of at least {_SHORTEST_TOKEN} characters: "
-            "make one with `openssl rand -hex 32`"
-        )
-    return text
 
 
 class Access:

@@ -13,7 +13,7 @@ import uvicorn
 
 from variant_parallelism.api import HttpCounters
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet, parse_endpoint
+from variant_parallelism.fleet import Fleet, parse_endpoint, read_token
 from variant_parallelism.gateway.service import Gateway
 from variant_parallelism.gateway.web.app import make_app
 from variant_parallelism.gateway.web.context import Web
@@ -22,7 +22,7 @@ from variant_parallelism.gateway.web.history import History
 from variant_parallelism.gateway.web.inputs import Inputs
 from variant_parallelism.gateway.web.limits import Limits
 from variant_parallelism.gateway.web.protocol import limited_protocol
-from variant_parallelism.gateway.web.security import Access, read_token
+from variant_parallelism.gateway.web.security import Access
 
 _LONGEST_END_S = 10.0
 _SPARE_CONNECTIONS = 128

@@ -1,0 +1,273 @@
+"""Triggers: which nodes are told to capture, when, and who is asked again.
+
+A TRIGGER is one short message for all, so nothing is kept per node but when it was sent. It
+replaces what a node has not got whole, as a newer image would replace a capture: so a node gets one
+request after the other, image or trigger. A group is told as soon as every member with an input
+source is ready; if one takes too long, those that are ready are told one by one, and the others
+when they are. Members that do not even answer questions are not waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from variant_parallelism.gateway.gate import Gate
+from variant_parallelism.gateway.outbound import Outbound
+from variant_parallelism.gateway.requests import Request, is_newer
+from variant_parallelism.gateway.roster import Node
+
+DOUBT_REQUESTS = 16
+"""Requests after which a node that multicast did not reach is waited for again."""
+_LAG_REQUESTS = 4
+"""Requests that a node gets before the others wait for it once more."""
+_HOLD_TIMEOUTS = 2
+_HOLD_SHARE = 0.25
+"""How long the group waits for a member: so many time-outs, or this part of its usual time to an
+answer."""
+_MUTE = 2
+"""Questions in a row without any answer after which a node is not waited for."""
+_MAX_DOUBLINGS = 2
+_FIRST_LOOK_S = 0.02
+"""No node's time-out is shorter."""
+_LOOK_S = 0.005
+"""How often to look whether those that something waits for are ready."""
+_NEVER = float("inf")
+_AT_ONCE = float("-inf")
+
+
+@dataclass(slots=True)
+class _Trigger:
+    """What is known of an open trigger besides its request. Who was told, and when, is in the
+    request's ballot."""
+
+    request: Request
+    waiting: set[int]
+    """Nodes that are to be told as soon as they are ready."""
+    ask_at: float = _NEVER
+    """When to look whose answer is overdue."""
+    hold_until: float | None = None
+    """How long the group waits for members that are not ready."""
+    told: dict[int, float] = field(default_factory=dict)
+    """When a node was last asked how far it is, or last said so."""
+    questions: dict[int, int] = field(default_factory=dict)
+    """Questions in a row, by node, that nothing answered."""
+
+    def unanswered(self, gate: Gate) -> set[int]:
+        """Nodes that were told, and have said neither what they see nor why not."""
+        return set(gate.ids[self.request.ballot.unanswered()].tolist())
+
+    def is_with(self, node: Node) -> bool:
+        """Whether a node was told and has not answered."""
+        return self.request.ballot.is_unanswered(node.slot)
+
+
+class Triggers:
+    """A fleet's open triggers, oldest first."""
+
+    def __init__(
+        self,
+        nodes: dict[int, Node],
+        out: Outbound,
+        gate: Gate,
+        hears: Callable[[Node], bool],
+        renumber: Callable[[Node, Request], None],
+    ) -> None:
+        """`hears` tells whether a node takes part in multicast; `renumber` gives a request a number
+        that is the newest, for one node."""
+        self._nodes = nodes
+        self._out = out
+        self._gate = gate
+        self._hears = hears
+        self._renumber = renumber
+        self._open: dict[int, _Trigger] = {}
+        """By the request's id."""
+        self._laggards: dict[int, int] = {}
+        """Triggers left, by node, for which the group does not wait until it is ready."""
+        self._look_at = _NEVER
+        """When to look whether nodes are ready that triggers, or images, wait for."""
+
+    # Who is asked.
+
+    def ask(self, node: Node, request: Request) -> None:
+        """Put a trigger to a node, anew if it had it before."""
+        request.ballot.unsend(node.slot)
+        self._open.setdefault(request.id, _Trigger(request, set())).waiting.add(node.id)
+        self._look_at = _AT_ONCE
+
+    def drop(self, node: Node) -> None:
+        """A node is gone: it gets nothing more."""
+        for trigger in self._open.values():
+            trigger.waiting.discard(node.id)
+
+    def forget(self, request: Request) -> None:
+        """A trigger is over for all."""
+        if self._open.pop(request.id, None) is not None:
+            self._look_at = _AT_ONCE
+
+    # What is heard.
+
+    def under_way(self, now: float, node: Node, number: int) -> None:
+        """A node says that it works on the request of this number."""
+        for trigger in self._open.values():
+            if trigger.is_with(node) and trigger.request.number(node.id) == number:
+                trigger.questions.pop(node.id, None)
+                trigger.told[node.id] = now
+
+    def restart(self, now: float, node: Node) -> None:
+        """A node may have forgotten everything: ask it."""
+        for trigger in self._open.values():
+            if trigger.is_with(node):
+                trigger.told[node.id] = _AT_ONCE
+                trigger.ask_at = now
+
+    # Who must wait.
+
+    def holds(self, now: float, node: Node, image: Request) -> bool:
+        """Whether an image has to wait: the node captures, or is to capture first."""
+        held = any(
+            trigger.is_with(node)
+            or (node.id in trigger.waiting and is_newer(image.id, trigger.request.id))
+            for trigger in self._open.values()
+        )
+        if held:
+            self._look_at = min(self._look_at, now + _LOOK_S)
+        return held
+
+    def wake_at(self) -> float:
+        """When `drive` has something to do, if nothing happens before."""
+        return min([self._look_at, *(trigger.ask_at for trigger in self._open.values())])
+
+    # What to send.
+
+    def drive(self, now: float) -> None:
+        """Send what is due."""
+        if now >= self._look_at:
+            self._look_at = _NEVER
+            self._send_waiting(now)
+        for trigger in self._open.values():
+            if now >= trigger.ask_at:
+                self._ask_again(now, trigger)
+
+    def _send_waiting(self, now: float) -> None:
+        busy: set[int] = set()
+        for trigger in self._open.values():
+            busy |= trigger.unanswered(self._gate)
+        for trigger in self._open.values():
+            if not trigger.waiting:
+                continue
+            self._send(now, trigger, busy)
+            busy |= trigger.waiting | trigger.unanswered(self._gate)
+            if trigger.waiting:
+                self._look_at = min(self._look_at, now + _LOOK_S)
+
+    def _send(self, now: float, trigger: _Trigger, busy: set[int]) -> None:
+        """Tell those that are ready; `busy` work on another trigger, or wait for an older one."""
+        request = trigger.request
+        ready = [
+            self._nodes[node_id]
+            for node_id in trigger.waiting
+            if node_id not in busy and _is_free(self._nodes[node_id], request)
+        ]
+        for node in ready:
+            newest = node.newest_request
+            if newest is not None and is_newer(newest, request.number(node.id)):
+                self._renumber(node, request)
+        members = [node for node in ready if self._takes_from_group(node, request)]
+        if len(members) > 1:
+            late = self._late(trigger, busy)
+            if not late:
+                self._told(now, trigger, members)
+                self._out.cast_trigger(members, request)
+                ready = [node for node in ready if node.id in trigger.waiting]
+            elif self._waits(now, trigger, members[0], late):
+                ready = [node for node in ready if node not in members]
+        self._told(now, trigger, ready)
+        self._out.trigger(ready, request, report=False)
+
+    def _takes_from_group(self, node: Node, request: Request) -> bool:
+        return node.id not in request.numbers and not node.doubted and self._hears(node)
+
+    def _late(self, trigger: _Trigger, busy: set[int]) -> list[Node]:
+        """Members from which a message to the group would take something."""
+        return [
+            node
+            for node in self._nodes.values()
+            if (
+                node.id in busy
+                or (node.id in trigger.waiting and not _is_free(node, trigger.request))
+                or (node.transfer is not None and not node.transfer.completed)
+            )
+            and has_source(node)
+            and self._hears(node)
+            and not self._is_mute(node)
+        ]
+
+    def _waits(self, now: float, trigger: _Trigger, member: Node, late: list[Node]) -> bool:
+        """Whether the group waits for those that are late."""
+        if any(node.id in self._laggards for node in late):
+            return False
+        if trigger.hold_until is None:
+            patience = _HOLD_TIMEOUTS * member.timing.timeout(1)
+            trigger.hold_until = now + max(patience, _HOLD_SHARE * member.timing.answer_s)
+        if now < trigger.hold_until:
+            return True
+        self._laggards.update((node.id, _LAG_REQUESTS) for node in late)
+        return False
+
+    def _is_mute(self, node: Node) -> bool:
+        return any(trigger.questions.get(node.id, 0) >= _MUTE for trigger in self._open.values())
+
+    def _told(self, now: float, trigger: _Trigger, nodes: list[Node]) -> None:
+        """These nodes are told now."""
+        if not nodes:
+            return
+        request = trigger.request
+        for node in nodes:
+            node.newest_request = request.number(node.id)
+            node.begun_boot = self._out.boot
+            if node.doubted:
+                node.doubted -= 1
+        ids = {node.id for node in nodes}
+        trigger.waiting -= ids
+        request.ballot.send([node.slot for node in nodes], now)
+        trigger.ask_at = min(trigger.ask_at, now + _FIRST_LOOK_S)
+        for node_id in self._laggards.keys() & ids:
+            self._laggards[node_id] -= 1
+            if not self._laggards[node_id]:
+                del self._laggards[node_id]
+
+    def _ask_again(self, now: float, trigger: _Trigger) -> None:
+        trigger.ask_at = _NEVER
+        for node_id in trigger.unanswered(self._gate):
+            node = self._nodes[node_id]
+            if not node.alive:
+                continue
+            asked = trigger.questions.get(node_id, 0)
+            since = trigger.told.get(node_id, trigger.request.ballot.sent_at(node.slot))
+            if now >= since + _patience(node, asked):
+                self._out.trigger([node], trigger.request, report=True)
+                if self._hears(node):
+                    node.doubted = DOUBT_REQUESTS
+                asked += 1
+                since = now
+                trigger.questions[node_id], trigger.told[node_id] = asked, now
+            trigger.ask_at = min(trigger.ask_at, since + _patience(node, asked))
+
+
+def has_source(node: Node) -> bool:
+    """Whether a node has announced an input source of its own."""
+    return node.hello is not None and node.hello.sensor
+
+
+def _is_free(node: Node, request: Request) -> bool:
+    """Whether no image is on its way to a node, nor waits for it that is older than a trigger."""
+    return node.request is None and not any(
+        is_newer(request.id, image.id) and not image.settled(node) for image in node.queue
+    )
+
+
+def _patience(node: Node, questions: int) -> float:
+    """How long to wait for an answer after so many questions."""
+    seconds = 1.5 * node.timing.answer_s + node.timing.timeout(1)
+    return seconds * 2.0 ** min(questions, _MAX_DOUBLINGS)
