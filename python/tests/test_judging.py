@@ -31,6 +31,7 @@ def ended(first: list[int | None], *, answer: int | None = None, **fields: objec
         "latency_ms": np.full(len(voted), 10.0),
         "counted": np.ones(len(voted), bool),
         "asked": np.arange(len(first)),
+        "answered": np.array([vote is not None for vote in first]),
         "answer": answer,
         "label": None,
     }
@@ -227,8 +228,7 @@ def test_the_wait_is_unknown_while_half_of_the_nodes_are() -> None:
 
 def test_the_cheapest_nodes_are_asked_first_and_equal_ones_in_turn() -> None:
     judge = make_judge(4, first=2)
-    for slot, macs in enumerate([500, 100, 100, 100]):
-        judge.admit(slot, macs)
+    judge.reload(judge.table, dict(enumerate([500, 100, 100, 100])))
     up = np.arange(4)
     asked = [tuple(sorted(judge.cheapest(up).tolist())) for _ in range(6)]
     assert asked == [(1, 2), (1, 3), (2, 3)] * 2
@@ -237,12 +237,22 @@ def test_the_cheapest_nodes_are_asked_first_and_equal_ones_in_turn() -> None:
 
 def test_a_node_that_seldom_answers_is_dear() -> None:
     judge = make_judge(3, first=1)
-    for slot, macs in enumerate([300, 100, 200]):
-        judge.admit(slot, macs)
+    judge.reload(judge.table, dict(enumerate([300, 100, 200])))
     assert judge.cheapest(np.arange(3)).tolist() == [1]
     for index in range(10):
         judge.learn(ended([1, 1 if index < 4 else None, 1], answer=1))
     assert judge.cheapest(np.arange(3)).tolist() == [2]
+
+
+def test_what_is_known_of_nodes_stays_when_others_come() -> None:
+    judge = make_judge(3, first=1)
+    for _ in range(5):
+        judge.learn(ended([1, 1, 2], answer=1))
+    known = judge.estimates.of(np.arange(3))
+    judge.reload(judge.table, {0: 10, 2: 5, 3: 1})
+    assert judge.estimates.of(np.arange(3)) == known
+    assert judge.estimates.of(np.array([3]))[0].samples == 0
+    assert judge.cheapest(np.array([0, 2, 3])).tolist() == [3]
 
 
 def test_everyone_is_asked_now_and_then() -> None:

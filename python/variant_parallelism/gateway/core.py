@@ -13,10 +13,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.answering import Answering
 from variant_parallelism.gateway.combining import FleetCombiner
 from variant_parallelism.gateway.gate import BATCH, NOBODY, UNSUPPORTED, Gate
+from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook
@@ -100,6 +102,26 @@ class Core:
         """The highest counter accepted of each node that was heard, to be kept between runs."""
         highest = {node.id: node.highest_counter for node in self.nodes.values()}
         return {node: counter for node, counter in highest.items() if counter}
+
+    def quarantine(self, now: float, node_id: int, on: bool, reason: str) -> None:
+        """Leave a node out until it is taken back in the same way, or take back one that was left
+        out; `reason` is a line for people. VpError if the fleet has no such node."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            raise VpError(f"the fleet has no node {node_id}")
+        if on:
+            self._liveness.leave_out(now, node, Quarantine("operator", reason))
+        elif node.quarantine is not None:
+            self._liveness.take_back(now, node, reason)
+        self._drive(now)
+
+    def quarantined(self) -> dict[int, str]:
+        """The nodes that the operator left out, and why: to be kept between runs."""
+        return {
+            node.id: node.quarantine.reason
+            for node in self.nodes.values()
+            if node.quarantine is not None and node.quarantine.origin == "operator"
+        }
 
     # What the driver reports.
 

@@ -17,6 +17,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.core import Core
 from variant_parallelism.gateway.links import Links
+from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.state import StateFile, StateLock, default_state_dir
 from variant_parallelism.gateway.types import (
     Answer,
@@ -46,6 +47,11 @@ class Asker(Protocol):
         label: int | None,
     ) -> Answer:
         """See `Gateway.classify`."""
+
+    async def trigger(
+        self, *, k: int | None, deadline_ms: float | None, label: int | None
+    ) -> Answer:
+        """See `Gateway.trigger`."""
 
 
 class Gateway:
@@ -103,6 +109,10 @@ class Gateway:
             on_boot=self._keep_boot,
             first_request=secrets.randbits(16),
         )
+        now = self._loop.time()
+        for node_id, reason in self._state.quarantined.items():
+            if node_id in self._core.nodes:
+                self._core.quarantine(now, node_id, True, reason)
         self._open = True
         try:
             await self._links.open()
@@ -126,6 +136,22 @@ class Gateway:
     def nodes(self) -> list[NodeStatus]:
         """Every node of the fleet, in the fleet file's order."""
         return [node.status() for node in self._core.nodes.values()]
+
+    def quarantine(self, node_id: int, on: bool, reason: str = "") -> None:
+        """Leave a node out (it is still asked, but its votes do not count and nobody waits for
+        it), also after a restart; or take back one that was left out, by whomever.
+
+        `reason` is a line for people (default: that the operator did it). VpError if the fleet has
+        no such node, or the gateway is closed.
+        """
+        if not self._open:
+            raise VpError("the gateway is closed")
+        reason = " ".join(reason.split()) or f"{'left out' if on else 'taken back'} by the operator"
+        self._core.quarantine(self._loop.time(), node_id, on, reason)
+        kept = {k: v for k, v in self._state.quarantined.items() if k not in self._core.nodes}
+        self._state.quarantined = kept | self._core.quarantined()
+        self._save()
+        self._flush()
 
     def on_event(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Call `listener` with every event from now on, on the event loop's thread.
@@ -151,10 +177,7 @@ class Gateway:
     async def wait_until_settled(self, timeout_s: float) -> int:
         """Wait until every node whose link is open has announced itself; the number up."""
         await self._wait(
-            lambda: all(
-                node.state in ("up", "refused") or not node.linked
-                for node in self._core.nodes.values()
-            ),
+            lambda: all(node.announced or not node.linked for node in self._core.nodes.values()),
             timeout_s,
         )
         return self._alive()
@@ -185,12 +208,43 @@ class Gateway:
         label: int | None = None,
     ) -> Answer:
         """The same from this gateway's nodes only."""
+        return await self._answer(
+            lambda now: self._core.submit(now, image, k, _seconds(deadline_ms), label)
+        )
+
+    async def trigger(
+        self,
+        *,
+        k: int | None = None,
+        deadline_ms: float | None = None,
+        label: int | None = None,
+    ) -> Answer:
+        """Have every live node that has an input source capture, at all gateways of the fleet.
+
+        What the nodes answer about their own inputs, as for `classify`. VpError also if no node
+        that was heard of has a source.
+        """
+        ask = self.trigger_alone if self._asker is None else self._asker.trigger
+        return await ask(k=k, deadline_ms=deadline_ms, label=label)
+
+    async def trigger_alone(
+        self,
+        *,
+        k: int | None = None,
+        deadline_ms: float | None = None,
+        label: int | None = None,
+    ) -> Answer:
+        """The same from this gateway's nodes only."""
+        return await self._answer(
+            lambda now: self._core.trigger(now, k, _seconds(deadline_ms), label)
+        )
+
+    async def _answer(self, ask: Callable[[float], Request]) -> Answer:
         if not self._open:
             raise VpError("the gateway is closed")
         if self._draining:
             raise VpError("the gateway is stopping")
-        deadline_s = None if deadline_ms is None else deadline_ms / 1000
-        request = self._core.submit(self._loop.time(), image, k, deadline_s, label)
+        request = ask(self._loop.time())
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[request.id] = future
         self._flush()
@@ -303,3 +357,7 @@ class Gateway:
         while True:
             await asyncio.sleep(_SAVE_PERIOD_S)
             self._save()
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

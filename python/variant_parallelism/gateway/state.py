@@ -1,4 +1,5 @@
-"""What outlives the gateway: its boot counter, and the highest counter seen of each node.
+"""What outlives the gateway: its boot counter, the highest counter seen of each node, and which
+nodes the operator left out.
 
 Without it a restarted gateway would repeat counters, which nodes take for replays, and would
 believe messages recorded during an earlier run.
@@ -49,6 +50,8 @@ class StateFile:
     key_id: str
     boot: int = 0
     highest: dict[int, int] = field(default_factory=dict)
+    quarantined: dict[int, str] = field(default_factory=dict)
+    """Nodes that the operator left out, and why."""
     _of_other_keys: dict[str, dict[int, int]] = field(default_factory=dict)
     _failing: bool = False
 
@@ -72,6 +75,8 @@ class StateFile:
             state.boot = boot
             state.highest = by_key.pop(state.key_id, {})
             state._of_other_keys = by_key
+            left_out = kept.get("quarantined", {})
+            state.quarantined = {int(node): str(reason) for node, reason in left_out.items()}
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -93,7 +98,7 @@ class StateFile:
         keys = dict(self._of_other_keys)
         if self.key_id:
             keys[self.key_id] = self.highest
-        kept = {"boot": self.boot, "keys": keys}
+        kept = {"boot": self.boot, "keys": keys, "quarantined": self.quarantined}
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -84,6 +84,8 @@ class Triggers:
         """By the request's id."""
         self._laggards: dict[int, int] = {}
         """Triggers left, by node, for which the group does not wait until it is ready."""
+        self._mute: set[int] = set()
+        """Nodes that do not even answer questions."""
         self._look_at = _NEVER
         """When to look whether nodes are ready that triggers, or images, wait for."""
 
@@ -97,18 +99,21 @@ class Triggers:
 
     def drop(self, node: Node) -> None:
         """A node is gone: it gets nothing more."""
+        self._mute.discard(node.id)
         for trigger in self._open.values():
             trigger.waiting.discard(node.id)
 
     def forget(self, request: Request) -> None:
         """A trigger is over for all."""
         if self._open.pop(request.id, None) is not None:
+            self._mute = {node for node in self._mute if not request.settled(self._nodes[node])}
             self._look_at = _AT_ONCE
 
     # What is heard.
 
     def under_way(self, now: float, node: Node, number: int) -> None:
         """A node says that it works on the request of this number."""
+        self._mute.discard(node.id)
         for trigger in self._open.values():
             if trigger.is_with(node) and trigger.request.number(node.id) == number:
                 trigger.questions.pop(node.id, None)
@@ -200,7 +205,7 @@ class Triggers:
             )
             and has_source(node)
             and self._hears(node)
-            and not self._is_mute(node)
+            and node.id not in self._mute
         ]
 
     def _waits(self, now: float, trigger: _Trigger, member: Node, late: list[Node]) -> bool:
@@ -214,9 +219,6 @@ class Triggers:
             return True
         self._laggards.update((node.id, _LAG_REQUESTS) for node in late)
         return False
-
-    def _is_mute(self, node: Node) -> bool:
-        return any(trigger.questions.get(node.id, 0) >= _MUTE for trigger in self._open.values())
 
     def _told(self, now: float, trigger: _Trigger, nodes: list[Node]) -> None:
         """These nodes are told now."""
@@ -252,6 +254,8 @@ class Triggers:
                 asked += 1
                 since = now
                 trigger.questions[node_id], trigger.told[node_id] = asked, now
+                if asked >= _MUTE:
+                    self._mute.add(node_id)
             trigger.ask_at = min(trigger.ask_at, since + _patience(node, asked))
 
 

@@ -20,6 +20,7 @@ from variant_parallelism.gateway.judging.quarantine import (
     may_leave_out,
     offence,
 )
+from variant_parallelism.judging_table import JudgingTable
 
 Slots = NDArray[np.integer]
 
@@ -33,8 +34,9 @@ class Ended:
     """What a request that ended tells of its nodes, by their slots.
 
     Of V votes: `slots`, `first` (their first classes), `latency_ms` and `counted`, each (V,), the
-    slots all different. `asked` are the slots of all nodes that were asked, `answer` the class that
-    was answered, `label` the right one, if known. `partial`: others were spared.
+    slots all different. `asked` (A,) are the slots of all nodes that were asked, `answered` (A,)
+    tells which of them voted. `answer` is the class that was answered, `label` the right one, if
+    known. `partial`: others were spared.
     """
 
     slots: Slots
@@ -42,6 +44,7 @@ class Ended:
     latency_ms: NDArray[np.float64]
     counted: NDArray[np.bool_]
     asked: Slots
+    answered: NDArray[np.bool_]
     answer: int | None
     label: int | None
     partial: bool = False
@@ -73,28 +76,29 @@ class Judge:
 
     def __init__(self, fleet: Fleet) -> None:
         """Nodes have slots in the order of the fleet file."""
-        table = fleet.table.judging
-        self.table = table
-        self.estimates = Estimates(0, table.window)
-        self._deadline = AutoDeadline(
-            self.estimates.latency, table.deadline_margin, table.floor_ms / 1000
-        )
-        self._limits = Limits(table.min_agreement, table.min_reliability, table.window)
+        macs = {slot: fleet.variant_of(node).macs for slot, node in enumerate(fleet.nodes)}
+        self.table = fleet.table.judging
+        self.estimates = Estimates(0, self.table.window)
         self._macs: NDArray[np.float64] = np.zeros(0)
         self._asked_first: NDArray[np.int64] = np.zeros(0, np.int64)
         self._questions = 0
-        for slot, node in enumerate(fleet.nodes):
-            self.admit(slot, fleet.variant_of(node).macs)
+        self.reload(self.table, macs)
 
-    def admit(self, slot: int, macs: int) -> None:
-        """A node, of a variant with so many multiply-accumulates, takes a slot; it starts anew."""
-        if slot >= len(self.estimates):
-            self.estimates.grow(slot + 1)
-            self._macs = np.append(self._macs, np.zeros(slot + 1 - len(self._macs)))
-            added = np.zeros(slot + 1 - len(self._asked_first), np.int64)
-            self._asked_first = np.append(self._asked_first, added)
-        self.estimates.forget(slot)
-        self._macs[slot] = macs
+    def reload(self, table: JudgingTable, macs: Mapping[int, int]) -> None:
+        """Judge by this table from now on, the nodes at these slots, whose variants need so many
+        multiply-accumulates; slots may be added. Another window starts all estimates anew."""
+        if table.window != self.table.window:
+            self.estimates = Estimates(len(self.estimates), table.window)
+        self.table = table
+        self.estimates.grow(max([len(self.estimates) - 1, *macs]) + 1)
+        self._macs = np.resize(self._macs, len(self.estimates))
+        self._asked_first = np.zeros(len(self.estimates), np.int64)
+        for slot, needed in macs.items():
+            self._macs[slot] = needed
+        self._limits = Limits(table.min_agreement, table.min_reliability, table.window)
+        margin, floor_s = table.deadline_margin, table.floor_ms / 1000
+        self._deadline = AutoDeadline(self.estimates.latency, margin, floor_s)
+        self._first_deadline = AutoDeadline(self.estimates.latency, margin, floor_s)
 
     # Whom to ask, and how long to wait.
 
@@ -123,6 +127,10 @@ class Judge:
         """Seconds that nodes usually need, with a margin; None while too few are known."""
         return self._deadline.patience_s(now, slots, ceiling_s)
 
+    def patience_of_few_s(self, now: float, slots: Slots, ceiling_s: float) -> float | None:
+        """The same for the nodes that are asked first."""
+        return self._first_deadline.patience_s(now, slots, ceiling_s)
+
     def quorum(self, up: int) -> int:
         """Votes of so many nodes that are up, without which nothing but the last deadline ends a
         request: half of them, and more than twice as many as there may be liars."""
@@ -140,8 +148,7 @@ class Judge:
         """Take what a request that ended tells."""
         slots, estimates = ended.slots, self.estimates
         estimates.latency.add(slots, ended.latency_ms)
-        answered = np.isin(ended.asked, slots) if len(slots) < len(ended.asked) else True
-        estimates.reliability.add(ended.asked, np.broadcast_to(answered, ended.asked.shape))
+        estimates.reliability.add(ended.asked, ended.answered)
         if ended.label is not None:
             estimates.accuracy.add(slots, ended.first == ended.label)
         counted = int(np.count_nonzero(ended.counted))
@@ -222,10 +229,10 @@ def consensus(first: NDArray[np.integer], answer: int | None) -> int:
     `first` (V,) are the first classes of the votes that count.
     """
     if len(first):
-        values, counts = np.unique(first, return_counts=True)
+        counts = np.bincount(first)
         most = int(np.argmax(counts))
         if 2 * counts[most] > len(first):
-            return int(values[most])
+            return most
     return -1 if answer is None else answer
 
 

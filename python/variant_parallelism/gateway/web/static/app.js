@@ -11,12 +11,14 @@ const TURN_MS = 250;
 const POLL_MS = 2000;
 const HISTORY_MS = 5000;
 const NEWS_MS = 8000;
+const RATE_MS = 7000;
 
 const state = {
   live: false,
   fleet: null,
   nodes: [],
   counters: null,
+  counts: [],
   rate: null,
   late: new Set(),
   history: null,
@@ -73,7 +75,7 @@ function live(fleet) {
   document.title = `${fleet.fleet} · Variant Parallelism`;
   if (restarted) {
     state.late = new Set();
-    state.counters = null;
+    state.counts = [];
   }
   stream.reset(fleet.classes);
   setLink("live", "live");
@@ -126,14 +128,20 @@ function event(kind, data) {
 
 async function poll() {
   try {
-    const asked = performance.now();
     const [{ nodes }, counters] = await Promise.all([call("/v1/nodes"), call("/v1/counters")]);
-    if (state.counters && counters.answers >= state.counters.answers && asked > state.counted)
-      state.rate = (counters.answers - state.counters.answers) / ((asked - state.counted) / 1000);
-    Object.assign(state, { nodes, counters, counted: asked, seen: Date.now() / 1000 });
+    Object.assign(state, { nodes, counters, seen: Date.now() / 1000 });
+    countAnswers(counters.answers);
   } catch (error) {
     failed(error);
   }
+}
+
+/** Answers a second, over the last few polls. */
+function countAnswers(answers) {
+  const at = performance.now();
+  state.counts = [...state.counts.filter((one) => one.at > at - RATE_MS && one.answers <= answers), { at, answers }];
+  const [first] = state.counts;
+  state.rate = state.counts.length > 1 ? (answers - first.answers) / ((at - first.at) / 1000) : null;
 }
 
 async function pollHistory() {

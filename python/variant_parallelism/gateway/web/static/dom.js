@@ -38,13 +38,15 @@ const NONE = "–";
 export function ms(value) {
   if (value == null) return NONE;
   if (value < 10) return `${+value.toFixed(1)} ms`;
-  return value < 9999.5 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`;
+  if (value < 999.5) return `${Math.round(value)} ms`;
+  return `${+(value / 1000).toFixed(value < 9995 ? 2 : 0)} s`;
 }
 
 export function percent(share) {
   if (share == null) return NONE;
   const value = 100 * share;
   // 99.96 % is not all of them.
+  if (value === 0) return "0 %";
   const shown = value >= 99.95 && value < 100 ? 99.9 : value;
   return `${shown >= 99.95 ? "100" : shown.toFixed(shown < 10 ? 1 : shown < 99 ? 0 : 1)} %`;
 }
