@@ -23,6 +23,7 @@ from sink_events import VARIANTS, answered, one_of_each, until
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, load_fleet
 from variant_parallelism.gateway import Answered, Gateway
+from variant_parallelism.gateway.web import HttpServer
 from variant_parallelism.gateway.sinks import make_sinks
 from variant_parallelism.gateway.sinks.fan_out import Sinks
 from variant_parallelism.gateway.sinks.homeassistant import Topics, discovery_config
@@ -31,7 +32,6 @@ from variant_parallelism.gateway.sinks.prometheus import Metrics
 from variant_parallelism.gateway.sinks.records import encode, record_json
 from variant_parallelism.gateway.sinks.sink import Sink
 from variant_parallelism.gateway.sinks.spool import Record
-from variant_parallelism.gateway.web import HttpServer
 from variant_parallelism.sinks_table import JsonLinesTable, SinksTable
 
 
