@@ -24,6 +24,7 @@ COMMANDS = {
     "emulate": "Boot a fleet's emulated boards and keep them running.",
     "flash": "Program boards and wait until their nodes answer.",
     "gateway": "Run the gateway of a fleet.",
+    "aggregate": "Combine the votes of several gateways, through a broker.",
     "classify": "Send images to a fleet and print its answers.",
     "demo": "Boot a fleet of emulated boards, stream images, kill boards.",
 }

@@ -28,6 +28,12 @@ def command(
     state_dir: Path = typer.Option(
         None, "--state-dir", help="Where counters are kept between runs.", show_default=False
     ),
+    mqtt: str = typer.Option(
+        None,
+        "--mqtt",
+        help="Ask all gateways of the fleet, through this broker: mqtt://host:port.",
+        show_default=False,
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list."),
 ) -> None:
     """Use the running gateway of this fleet, or else run one for the duration."""
@@ -52,9 +58,15 @@ def command(
         if answer["class"] is None:
             unanswered.append(images[index])
 
-    client = find_gateway(loaded)
+    client = find_gateway(loaded) if mqtt is None else None
     try:
-        if client is not None:
+        if mqtt is not None:
+            from variant_parallelism.workers.address import table_for
+            from variant_parallelism.workers.program import classify_by_broker
+
+            table = table_for(loaded, mqtt)
+            asyncio.run(classify_by_broker(loaded, table, pixels, k, deadline_ms, show))
+        elif client is not None:
             client.close()
             asyncio.run(classify_by_gateway(loaded, pixels, k, deadline_ms, show))
         else:

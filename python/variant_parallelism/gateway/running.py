@@ -15,6 +15,7 @@ from variant_parallelism.gateway.service import Gateway
 from variant_parallelism.gateway.sinks import make_sinks
 from variant_parallelism.gateway.systemd import Notifier, keep_notified, status_line
 from variant_parallelism.gateway.web import HttpServer
+from variant_parallelism.workers.spread import make_spread
 
 DRAIN_S = 5.0
 """How long requests in flight may take at the end."""
@@ -39,7 +40,11 @@ async def run_gateway(fleet: Fleet, state_dir: Path | None = None, as_json: bool
         starting = {"event": "starting", "fleet": name, "nodes": nodes}
         log.info("fleet %s: %s", name, _counted(nodes, "node"), extra={"fields": starting})
         signals = _Signals()
-        async with gateway, make_sinks(gateway, fleet) as sinks:
+        async with (
+            gateway,
+            make_sinks(gateway, fleet) as sinks,
+            make_spread(gateway, fleet),
+        ):
             server.start(sinks.render_metrics)
             http = fleet.table.gateway.http
             serving = {"event": "serving", "fleet": name, "http": http}
