@@ -107,7 +107,8 @@ static int take(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t siz
     if (vp_message_peek(message, size, &header) != VP_WIRE_OK) {
         return drop(gate, slot, VP_COUNT_DAMAGED);
     }
-    if (slot >= gate->size || header.fleet != gate->fleet || header.node != gate->nodes[slot].id) {
+    if (slot >= gate->size || !gate->nodes[slot].present || header.fleet != gate->fleet ||
+        header.node != gate->nodes[slot].id) {
         return drop(gate, slot, VP_COUNT_FOREIGN);
     }
     vp_gate_node *node = &gate->nodes[slot];
@@ -144,7 +145,8 @@ int vp_gate_take(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t si
         if (message != kept) {
             memmove(kept, message, size);
         }
-        gate->records[at] = (vp_gate_record){(uint32_t)size, (uint16_t)slot, (uint8_t)verdict};
+        gate->records[at] =
+            (vp_gate_record){(uint32_t)size, wire_bytes, (uint16_t)slot, (uint8_t)verdict};
     }
     return verdict;
 }

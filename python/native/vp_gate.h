@@ -22,9 +22,12 @@ extern "C" {
 #define VP_GATE_ROOM 544           /**< Bytes kept of each; longer ones are no messages. */
 #define VP_GATE_REQUESTS 65536     /**< Numbers that a request can have. */
 #define VP_GATE_NOBODY 65535       /**< Slot of a source that is no node. */
-#define VP_GATE_UNSUPPORTED -1     /**< Not on this system. */
-#define VP_GATE_BLOCKED -2         /**< Nothing more can be read, or sent, now. */
-#define VP_GATE_FAILED -3          /**< The socket failed. */
+
+enum vp_gate_error {
+    VP_GATE_UNSUPPORTED = -1, /**< Not on this system. */
+    VP_GATE_BLOCKED = -2,     /**< Nothing more can be read now. */
+    VP_GATE_FAILED = -3       /**< The socket failed. */
+};
 
 /** Columns of the counters: one row a node, by slot, and one for the fleet. */
 enum vp_gate_count {
@@ -46,6 +49,9 @@ enum vp_gate_count {
     VP_COUNT_MESSAGES_OUT,
     VP_COUNT_BYTES_IN,
     VP_COUNT_BYTES_OUT,
+    VP_COUNT_EARLY,
+    VP_COUNT_SPARED,
+    VP_COUNT_UNCOUNTED,
     VP_COUNTS
 };
 
@@ -100,6 +106,8 @@ typedef struct vp_gate_node {
     uint8_t is_keyed;
     uint8_t open;         /**< Whether its votes count without asking Python. */
     uint8_t awaited;      /**< Whether requests wait for it. */
+    uint8_t quarantined;  /**< Whether its votes are only noted. */
+    uint8_t present;      /**< 0: it is no node of the fleet any more. */
     uint8_t family;       /**< 4 or 6: it has an address; 0: none. */
     uint16_t port;
     uint32_t scope;
@@ -109,6 +117,7 @@ typedef struct vp_gate_node {
 /** A message for Python, at `messages + index * VP_GATE_ROOM`. */
 typedef struct vp_gate_record {
     uint32_t size;
+    uint32_t wire_bytes;
     uint16_t slot;
     uint8_t verdict;
 } vp_gate_record;

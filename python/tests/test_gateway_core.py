@@ -9,9 +9,11 @@ from fleet_factory import make_fleet, make_image
 from simulated_fleet import HELLO_S, World, entries_of, ready, states
 from variant_parallelism import wire
 from variant_parallelism.errors import VpError
-from variant_parallelism.gateway import NodeChanged, Vote
+from variant_parallelism.gateway import NodeChanged
 from variant_parallelism.gateway.combining import FleetCombiner, conclude
-from variant_parallelism.gateway.requests import Request
+from variant_parallelism.gateway.gate import Gate
+from variant_parallelism.gateway.requests import RequestBook
+from variant_parallelism.gateway.roster import make_nodes
 
 
 def test_every_live_node_is_asked_and_answers_exactly_what_it_computed() -> None:
@@ -62,10 +64,13 @@ def test_vip_takes_the_mean() -> None:
 def test_a_tie_goes_to_the_lower_class() -> None:
     fleet = make_fleet(serial=0, udp=2)
     weights = [fleet.manifest.variants[node].weight for node in range(2)]
-    request = Request(1, (64, 64, 1), b"", 2, 0.0, 1.0)
-    for node, entries in enumerate([((7, 0), (3, 0)), ((3, 0), (7, 0))]):
-        request.votes[node] = Vote(node, f"v{node}", entries, 1.0, 1.0, 25)
-    answer = conclude(fleet, FleetCombiner(fleet), request, 0.5)
+    gate = Gate(fleet.table.id, len(fleet.manifest.classes), len(fleet.nodes))
+    make_nodes(fleet, gate, {})
+    request = RequestBook(gate, 1).add(make_image(fleet), 2, 0.0, 1.0)
+    for slot, entries in enumerate([((7, 0), (3, 0)), ((3, 0), (7, 0))]):
+        request.ballot.ask(slot, awaited=True)
+        assert gate.vote(slot, wire.Prediction(request.id, 1.0, entries), 25, 0.5)
+    answer = conclude(fleet, FleetCombiner(fleet), gate, request, 0.5)
     assert answer.class_index == 3
     assert answer.scores[3] == answer.scores[7] == pytest.approx(sum(weights) / 2 / sum(weights))
 

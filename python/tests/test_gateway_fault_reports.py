@@ -83,9 +83,8 @@ def test_a_fault_is_told_once_however_often_the_node_repeats_it() -> None:
     world.nodes[1].reboot(FAULT)
     world.run(2)
     for _ in range(3):
-        world.core.link_up(world.now, 1)
         world.core.nodes[1].unannounced = True
-        world.core.poll(world.now)
+        world.core.link_up(world.now, 1)
         world.run(2)
     assert fault_messages(world) > 2
     (told,) = faults(world)

@@ -172,8 +172,8 @@ def test_a_dead_node_holds_the_others_back_once_and_briefly() -> None:
             world.nodes[2].alive = False
         before = world.now
         request = world.submit(make_image(world.fleet, seed), deadline_s=2)
-        votes = world.core._book.open[request].votes
-        while len(votes) < 5 - (seed > 0):
+        ballot = world.core._book.open[request].ballot
+        while ballot.here < 5 - (seed > 0):
             world.step(before + 2)
         times.append(world.now - before)
         world.run(before + 2.1 - world.now)

@@ -85,7 +85,9 @@ def test_a_node_far_behind_is_waited_for_now_and_then_at_most() -> None:
     others = [node for node in world.nodes if node != SLOW]
     began = world.now
     while any(
-        not request.settled(node) for request in world.core._book.open.values() for node in others
+        not request.settled(world.core.nodes[node])
+        for request in world.core._book.open.values()
+        for node in others
     ):
         world.step(world.now + 1)
     assert world.now - began < 10 * (CHUNKS * BUSY_S + 0.02 + 9 * 0.002) + 0.15

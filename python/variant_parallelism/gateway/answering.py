@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.alarms import Alarms
+from variant_parallelism.gateway.ballot import ASKED, HERE
 from variant_parallelism.gateway.combining import Combiner, conclude
+from variant_parallelism.gateway.gate import NOBODY, Gate
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook, check, check_terms
 from variant_parallelism.gateway.roster import Node
 from variant_parallelism.gateway.sending import Sending
 from variant_parallelism.gateway.triggers import has_source
-from variant_parallelism.gateway.types import Answered, Counters, Event, Vote
+from variant_parallelism.gateway.types import Answered, Event
 from variant_parallelism.wire import ErrorCode, NodeError, Prediction
 
 
@@ -31,11 +34,10 @@ class Answering:
         book: RequestBook,
         sending: Sending,
         liveness: Liveness,
-        counters: Counters,
+        gate: Gate,
         events: deque[Event],
         combiner: Combiner,
     ) -> None:
-        """`counters` are the fleet's."""
         self.combiner = combiner
         self._fleet = fleet
         self._nodes = nodes
@@ -43,8 +45,11 @@ class Answering:
         self._book = book
         self._sending = sending
         self._liveness = liveness
-        self._counters = counters
+        self._gate = gate
         self._events = events
+        self._deadlines: Alarms[Request] = Alarms()
+        self._dirty: dict[Request, None] = {}
+        """Those that may be over."""
 
     def submit(
         self,
@@ -84,9 +89,11 @@ class Answering:
 
     def _begin(self, request: Request, label: int | None) -> Request:
         request.label = label
-        self._counters.requests += 1
+        self._gate.count(NOBODY, "requests")
         for node in self._chosen(request):
             self._sending.ask(node, request)
+        self._deadlines.set(request, request.deadline)
+        self._dirty[request] = None
         return request
 
     def cancel(self, request: Request) -> None:
@@ -96,7 +103,7 @@ class Answering:
 
     def wake_at(self) -> float:
         """When `conclude` has something to do, if nothing arrives before."""
-        return min((request.deadline for request in self._book.open.values()), default=float("inf"))
+        return float("-inf") if self._dirty else self._deadlines.wake_at()
 
     # Who takes part.
 
@@ -105,56 +112,47 @@ class Answering:
         return [
             node
             for node in self._nodes.values()
-            if node.state == "up" and (not request.triggered or has_source(node))
+            if node.alive and (not request.triggered or has_source(node))
         ]
 
-    def _awaits(self, request: Request, node_id: int) -> bool:
-        """Whether a node that was asked is waited for."""
-        return self._nodes[node_id].state == "up" and not request.settled(node_id)
+    def states_changed(self) -> None:
+        """Other nodes than before are waited for."""
+        awaited = self._gate.awaited
+        for request in self._book.open.values():
+            request.ballot.recount(awaited)
+            self._dirty[request] = None
 
     # What arrives.
 
+    def voted(self) -> None:
+        """The gate put votes into ballots."""
+        for slot, time_s in self._gate.releases():
+            node = self._nodes[int(self._gate.ids[slot])]
+            node.timing.sample_answer(time_s)
+            self._sending.release(node)
+        for number in self._gate.touched():
+            request = self._book.find(number)
+            if request is not None:
+                self._dirty[request] = None
+
     def prediction(self, now: float, node: Node, prediction: Prediction, wire_bytes: int) -> None:
-        """A node's vote, which took so many bytes on its link."""
+        """A prediction that the gate left to be judged; it took so many bytes on its link."""
         if node.state == "refused" or node.unannounced:
             node.count("refused")
-            return
-        request = self._book.find(prediction.request)
-        if request is None or node.id not in request.asked:
+        elif not self._gate.vote(node.slot, prediction, wire_bytes, now):
             ended = self._book.ended(prediction.request)
-            if ended is None or node.id not in ended.asked:
+            if ended is None or not ended.asked(node):
                 node.count("foreign")
             else:
-                node.count("duplicate" if node.id in ended.votes else "late")
-            return
-        if node.id in request.votes:
-            node.count("duplicate")
-            return
-        if len(prediction.entries) != request.k:
-            node.count("foreign")
-            return
-        sent = request.first_sent.get(node.id, request.started)
-        request.errors.pop(node.id, None)
-        request.votes[node.id] = Vote(
-            node.id,
-            node.variant.name,
-            prediction.entries,
-            (now - sent) * 1000,
-            prediction.time_ms,
-            wire_bytes,
-        )
-        node.counters.answers += 1
-        node.timing.sample_answer(prediction.time_ms / 1000)
-        if node.request is request:
-            self._sending.release(node)
+                node.count("duplicate" if ended.has_vote(node) else "late")
 
     def error(self, now: float, node: Node, error: NodeError) -> None:
         """Why a node has no vote."""
         request = self._book.find(error.request)
         if (
             request is None
-            or node.id not in request.asked
-            or request.settled(node.id)
+            or not request.asked(node)
+            or request.settled(node)
             or request.number(node.id) != error.request
         ):
             node.count("late")
@@ -170,6 +168,8 @@ class Answering:
             again = self._liveness.superseded(now, node)
         if not again:
             request.errors[node.id] = error.code.text
+            request.ballot.fail(node.slot, node.state == "up")
+            self._dirty[request] = None
         elif working or request.triggered:
             self._sending.ask(node, request)
 
@@ -177,29 +177,51 @@ class Answering:
 
     def conclude(self, now: float) -> None:
         """End the requests that nobody is waited for any more, and those at their deadline."""
-        for request in list(self._book.open.values()):
-            if now >= request.deadline or self._is_complete(request):
+        if not self._dirty and self._deadlines.wake_at() > now:
+            return
+        dirty, self._dirty = self._dirty, {}
+        for request in dirty:
+            if self._is_open(request) and not request.ballot.here and not request.ballot.awaited:
+                self._ask_others(request)
+        dirty.update(dict.fromkeys(self._deadlines.due(now)))
+        for request in dirty:
+            if self._is_open(request) and (now >= request.deadline or self._is_complete(request)):
                 self._finish(now, request)
 
+    def _is_open(self, request: Request) -> bool:
+        return self._book.open.get(request.id) is request
+
+    def _ask_others(self, request: Request) -> None:
+        """Ask whoever is alive about a request that nobody answered or still may answer."""
+        nodes = self._nodes.values()
+        if any(node.alive and request.asked(node) and not request.settled(node) for node in nodes):
+            return
+        for node in nodes:
+            able = not request.triggered or has_source(node)
+            if node.alive and able and not request.asked(node):
+                self._sending.ask(node, request)
+
     def _is_complete(self, request: Request) -> bool:
-        live = [node for node in request.asked if self._nodes[node].state == "up"]
-        return (bool(live) or bool(request.votes)) and not any(
-            self._awaits(request, node) for node in live
+        if request.ballot.awaited:
+            return False
+        return request.ballot.here > 0 or any(
+            node.state == "up" and request.asked(node) for node in self._nodes.values()
         )
 
     def _finish(self, now: float, request: Request) -> None:
-        if request.votes:
-            self._counters.answers += 1
-        else:
-            self._counters.lost += 1
-        for node in request.asked - request.votes.keys():
-            self._nodes[node].counters.lost += 1
+        ballot = request.ballot
+        self._gate.count(NOBODY, "answers" if ballot.here else "lost")
+        if ballot.here < self._gate.size:
+            silent = np.flatnonzero(ballot.states & (ASKED | HERE) == ASKED)
+            self._gate.count_many(silent, {"lost": 1})
         image = None
         if not request.triggered:
             image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
-        self._events.append(Answered(conclude(self._fleet, self.combiner, request, now), image))
+        answer = conclude(self._fleet, self.combiner, self._gate, request, now)
+        self._events.append(Answered(answer, image))
         self._forget(request)
 
     def _forget(self, request: Request) -> None:
+        self._deadlines.forget(request)
         self._book.end(request)
         self._sending.forget(request)

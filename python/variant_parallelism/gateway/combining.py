@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from variant_parallelism.aggregate import make_combiner, winner
 from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.ballot import HERE
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.types import Answer
+from variant_parallelism.gateway.votes import Votes
 
 
 class Combiner(Protocol):
@@ -19,7 +22,7 @@ class Combiner(Protocol):
     def __call__(
         self,
         nodes: NDArray[np.int64],
-        classes: NDArray[np.int64],
+        classes: NDArray[np.integer],
         scores: NDArray[np.int8],
     ) -> NDArray[np.float64]:
         """Node ids (V,), rising; classes (V, k) and their scores (V, k), best first; V >= 1.
@@ -62,7 +65,7 @@ class FleetCombiner:
     def __call__(
         self,
         nodes: NDArray[np.int64],
-        classes: NDArray[np.int64],
+        classes: NDArray[np.integer],
         scores: NDArray[np.int8],
         trust: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
@@ -70,43 +73,50 @@ class FleetCombiner:
         return self._combine(np.searchsorted(self._ids, nodes), classes, scores, trust)
 
 
-def conclude(fleet: Fleet, combiner: Combiner, request: Request, now: float) -> Answer:
-    """The answer that the votes of a request add up to; ties go to the lower class."""
-    votes = tuple(request.votes[node] for node in sorted(request.votes))
-    missing = tuple(
-        node for node in sorted(table.id for table in fleet.nodes) if node not in request.votes
-    )
-    latency_ms = (now - request.started) * 1000
-    if not votes:
-        nothing = np.zeros(len(fleet.manifest.classes))
-        return Answer(
-            request.id,
-            None,
-            None,
-            None,
-            nothing,
-            votes,
-            missing,
-            request.errors,
-            latency_ms,
-            label=request.label,
-            triggered=request.triggered,
-        )
-    entries = np.array([vote.entries for vote in votes])
-    shares = combiner(
-        np.array([vote.node for vote in votes]), entries[:, :, 0], entries[:, :, 1].astype(np.int8)
-    )
-    best = int(winner(shares))
+def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now: float) -> Answer:
+    """The answer that the votes of a request add up to; ties go to the lower class.
+
+    Votes of quarantined nodes count if there are no others.
+    """
+    ballot = request.ballot
+    here = gate.by_id(np.flatnonzero(ballot.states & HERE))
+    votes = _votes(gate, request, here)
+    silent = gate.present.copy()
+    silent[here] = False
+    missing = tuple(sorted(gate.ids[silent].tolist()))
+    errors = {node: text for node, text in request.errors.items() if node in missing}
+    best = name = score = None
+    shares = np.zeros(len(fleet.manifest.classes))
+    if len(here):
+        counted = votes.counted
+        shares = combiner(votes.nodes[counted], votes.classes[counted], votes.scores[counted])
+        best = int(winner(shares))
+        name, score = fleet.manifest.classes[best], float(shares[best])
     return Answer(
         request.id,
         best,
-        fleet.manifest.classes[best],
-        float(shares[best]),
+        name,
+        score,
         shares,
         votes,
         missing,
-        request.errors,
-        latency_ms,
+        errors,
+        (now - request.started) * 1000,
         label=request.label,
         triggered=request.triggered,
+    )
+
+
+def _votes(gate: Gate, request: Request, slots: NDArray[np.intp]) -> Votes:
+    rows = request.ballot.rows[slots]
+    counted = gate.quarantined[slots] == 0
+    if not counted.any():
+        counted = np.ones(len(slots), np.bool_)
+    return Votes(
+        gate.ids[slots].astype(np.int64),
+        gate.names[slots],
+        rows,
+        request.k,
+        request.ballot.latencies_s(rows, request.started) * 1000,
+        counted,
     )

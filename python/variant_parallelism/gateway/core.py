@@ -17,15 +17,31 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.answering import Answering
 from variant_parallelism.gateway.combining import FleetCombiner
-from variant_parallelism.gateway.inbound import Inbound
+from variant_parallelism.gateway.gate import BATCH, NOBODY, UNSUPPORTED, Gate
 from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook
-from variant_parallelism.gateway.roster import make_nodes
+from variant_parallelism.gateway.roster import Node, make_nodes
 from variant_parallelism.gateway.sending import Sending
 from variant_parallelism.gateway.types import Counters, Event
-from variant_parallelism.wire import Fault, Hello, NodeError, Prediction, Sack
+from variant_parallelism.wire import (
+    Discover,
+    Fault,
+    Hello,
+    Input,
+    NodeError,
+    Prediction,
+    Sack,
+    Trigger,
+    WireError,
+    payload,
+    peek,
+    unpack,
+)
+
+_BATCHES = 8
+"""Batches of datagrams after which others get their turn."""
 
 
 class Core:
@@ -44,13 +60,13 @@ class Core:
         seen of each node in earlier runs; `on_boot` is told whenever the boot counter rises.
         Requests are numbered from `first_request` on (default: by the boot counter)."""
         self.fleet = fleet
-        self.counters = Counters()
-        self.nodes = make_nodes(fleet, highest or {}, self.counters)
+        self._gate = Gate(fleet.table.id, len(fleet.manifest.classes), len(fleet.nodes))
+        self.nodes = make_nodes(fleet, self._gate, highest or {})
         self.events: deque[Event] = deque()
-        self._out = Outbound(fleet, boot, self.counters, on_boot)
-        self._book = RequestBook(boot << 8 if first_request is None else first_request)
-        self._sending = Sending(self.nodes, self._out, self._book)
-        self._inbound = Inbound(fleet, self.nodes, self.counters)
+        self._out = Outbound(fleet, boot, self._gate, on_boot)
+        first_request = boot << 8 if first_request is None else first_request
+        self._book = RequestBook(self._gate, first_request)
+        self._sending = Sending(self.nodes, self._out, self._book, self._gate)
         self._liveness = Liveness(
             fleet, self.nodes, self._out, self._book, self._sending, self.events
         )
@@ -61,7 +77,7 @@ class Core:
             self._book,
             self._sending,
             self._liveness,
-            self.counters,
+            self._gate,
             self.events,
             FleetCombiner(fleet),
         )
@@ -72,9 +88,20 @@ class Core:
         id of a datagram to the multicast group."""
         return self._out.outbox
 
+    @property
+    def counters(self) -> Counters:
+        """The fleet's counters as they are now."""
+        return self._gate.counters(None)
+
+    @property
+    def gate(self) -> Gate:
+        """Knows the nodes by their slots; datagrams are received and sent through it."""
+        return self._gate
+
     def highest_counters(self) -> dict[int, int]:
         """The highest counter accepted of each node that was heard, to be kept between runs."""
-        return {node.id: node.replay.highest for node in self.nodes.values() if node.replay.highest}
+        highest = {node.id: node.highest_counter for node in self.nodes.values()}
+        return {node: counter for node, counter in highest.items() if counter}
 
     def quarantine(self, now: float, node_id: int, on: bool, reason: str) -> None:
         """Leave a node out until it is taken back in the same way, or take back one that was left
@@ -119,19 +146,60 @@ class Core:
         frames = node.deframer.push(data)
         node.count("damaged", node.deframer.damaged - before)
         for message, wire_bytes in frames:
-            self._receive(now, node_id, message, wire_bytes)
+            self._take(now, node.slot, message, wire_bytes)
         self._drive(now)
 
     def datagram(self, now: float, node_id: int | None, data: bytes) -> None:
         """A datagram came from a node's address; None: from an address that is no node's."""
-        self._receive(now, node_id, data, len(data))
+        slot = NOBODY if node_id is None else self.nodes[node_id].slot
+        self._take(now, slot, data, len(data))
         self._drive(now)
 
-    def _receive(self, now: float, node_id: int | None, message: bytes, wire_bytes: int) -> None:
-        taken = self._inbound.take(node_id, message, wire_bytes)
-        if taken is None:
+    def receive(self, now: float, socket: int) -> int:
+        """Take what waits at a UDP socket (a file descriptor), but no more than some batches.
+
+        Datagrams taken, 0 if there were none; `gate.UNSUPPORTED` where sockets are read otherwise.
+        """
+        taken = 0
+        for _ in range(_BATCHES):
+            batch = self._gate.receive(socket, now)
+            if batch == UNSUPPORTED:
+                return batch
+            self._act(now)
+            taken += max(0, batch)
+            if batch < BATCH:
+                break
+        if taken:
+            self._drive(now)
+        return taken
+
+    def _take(self, now: float, slot: int, message: bytes, wire_bytes: int) -> None:
+        self._gate.clear()
+        self._gate.take(slot, message, wire_bytes, now)
+        self._act(now)
+
+    def _act(self, now: float) -> None:
+        """Read what the gate left to be read, then take the votes that it put into ballots."""
+        for record in self._gate.records():
+            node = self.nodes.get(self._gate.id_at(record.slot))
+            if node is None:
+                continue
+            if record.stale:
+                self._liveness.repeats(node)
+            else:
+                self._receive(now, node, record.message, record.wire_bytes)
+        self._answering.voted()
+
+    def _receive(self, now: float, node: Node, message: bytes, wire_bytes: int) -> None:
+        header = peek(message)
+        try:
+            body = unpack(header.type, payload(message), self._gate.classes)
+        except WireError:
+            node.count("damaged")
             return
-        node, header, body = taken
+        if isinstance(body, Discover | Input | Trigger):
+            node.count("foreign")
+            return
         self._liveness.heard(now, node, header)
         if isinstance(body, Hello):
             self._liveness.hello(now, node, header.boot, body)
@@ -194,6 +262,8 @@ class Core:
 
     def _drive(self, now: float) -> None:
         self._liveness.watch(now)
-        self._sending.ask_others()
+        if self._liveness.states_changed:
+            self._liveness.states_changed = False
+            self._answering.states_changed()
         self._answering.conclude(now)
         self._sending.drive(now)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 
 from variant_parallelism.fleet import Fleet
-from variant_parallelism.gateway.inbound import stale_warning
+from variant_parallelism.gateway.alarms import Alarms
 from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.outbound import Outbound
-from variant_parallelism.gateway.recovery import BootRecovery, silence_warning
+from variant_parallelism.gateway.recovery import BootRecovery, silence_warning, stale_warning
 from variant_parallelism.gateway.requests import RequestBook
 from variant_parallelism.gateway.roster import SILENT_PERIODS, Node, objection
 from variant_parallelism.gateway.sending import Sending
@@ -37,6 +37,11 @@ class Liveness:
         self._sending = sending
         self._events = events
         self._hello_s = fleet.table.hello_ms / 1000
+        self._alarms: Alarms[Node] = Alarms()
+        self._touched: dict[Node, None] = {}
+        """Nodes that there may be something to do for."""
+        self.states_changed = False
+        """Whether other nodes take part than when this was last set to False."""
         self.recovery = BootRecovery(out, nodes.values())
 
     # What is heard of a node.
@@ -47,6 +52,7 @@ class Liveness:
         node.linked_at = now
         node.deframer = Deframer()
         node.next_discover = now
+        self._touched[node] = None
 
     def link_down(self, now: float, node: Node, reason: str) -> None:
         """The way to a node is closed, for `reason`."""
@@ -56,10 +62,21 @@ class Liveness:
     def heard(self, now: float, node: Node, header: Header) -> None:
         """A node's authentic, new message has this header."""
         node.heard(now)
-        node.stale_told = False
         if header.boot != node.hello_boot:
             node.unannounced = True
             node.next_discover = min(node.next_discover, node.last_discover + _DISCOVER_GAP_S)
+            node.publish()
+            self._touched[node] = None
+
+    def repeats(self, node: Node) -> None:
+        """A node repeated a counter."""
+        self._touched[node] = None
+
+    def drop(self, now: float, node: Node, reason: str) -> None:
+        """A node is of the fleet no more, for `reason`."""
+        self.link_down(now, node, reason)
+        self._alarms.forget(node)
+        self._touched.pop(node, None)
 
     def answered(self, now: float, node: Node, header: Header) -> None:
         """The message answers one of ours: the node listens."""
@@ -151,6 +168,9 @@ class Liveness:
         changed = (node.state, node.reason) != (state, reason)
         was_alive, entered = node.alive, node.state != state
         node.state, node.reason = state, reason
+        node.publish()
+        self._touched[node] = None
+        self.states_changed |= entered
         if changed:
             self._events.append(NodeChanged(node.id, state, news or reason))
         if node.alive:
@@ -163,20 +183,36 @@ class Liveness:
 
     def watch(self, now: float) -> None:
         """Deaths by silence, and calls to the nodes that are not up."""
-        for node in self._nodes.values():
-            silence = SILENT_PERIODS * self._hello_s
-            if node.announced and node.is_silent(now, self._hello_s):
-                self.set_state(now, node, "dead", f"silent for {silence:g} s")
-            for warning in (stale_warning(node), silence_warning(node, now, self._hello_s)):
-                if warning is not None:
-                    self._events.append(Warned(warning))
-            if node.wants_hello and now >= node.next_discover:
-                node.last_discover = now
-                node.next_discover = now + self._hello_s
-                self._out.discover(node)
+        touched, self._touched = self._touched, {}
+        touched.update(dict.fromkeys(self._alarms.due(now)))
+        for node in touched:
+            self._look_after(now, node)
+        # A death has touched its node once more.
+        touched.update(self._touched)
+        self._touched = {}
+        for node in touched:
+            self._alarms.set(node, self._next_look(now, node))
+
+    def _look_after(self, now: float, node: Node) -> None:
+        silence = SILENT_PERIODS * self._hello_s
+        if node.announced and node.is_silent(now, self._hello_s):
+            self.set_state(now, node, "dead", f"silent for {silence:g} s")
+        for warning in (stale_warning(node), silence_warning(node, now, self._hello_s)):
+            if warning is not None:
+                self._events.append(Warned(warning))
+        if node.wants_hello and now >= node.next_discover:
+            node.last_discover = now
+            node.next_discover = now + self._hello_s
+            self._out.discover(node)
+
+    def _next_look(self, now: float, node: Node) -> float:
+        times = [node.linked_at + SILENT_PERIODS * self._hello_s]
+        if node.announced:
+            times.append(node.silent_at(self._hello_s))
+        if node.wants_hello:
+            times.append(node.next_discover)
+        return min((time for time in times if time > now), default=float("inf"))
 
     def wake_at(self) -> float:
         """When `watch` has something to do, if nothing is heard before."""
-        times = [node.silent_at(self._hello_s) for node in self._nodes.values() if node.announced]
-        times.extend(node.next_discover for node in self._nodes.values() if node.wants_hello)
-        return min(times, default=float("inf"))
+        return float("-inf") if self._touched else self._alarms.wake_at()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
+import numpy as np
+
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.dispatch import Chunk
+from variant_parallelism.gateway.gate import NOBODY, Gate
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.roster import Node
-from variant_parallelism.gateway.types import Counters
 from variant_parallelism.keys import group_key
 from variant_parallelism.wire import (
     ALL_NODES,
@@ -32,13 +34,12 @@ class Outbound:
     of a datagram to the multicast group."""
 
     def __init__(
-        self, fleet: Fleet, boot: int, counters: Counters, on_boot: Callable[[int], None] | None
+        self, fleet: Fleet, boot: int, gate: Gate, on_boot: Callable[[int], None] | None
     ) -> None:
-        """`counters` are the fleet's."""
         self.outbox: deque[tuple[int | None, bytes]] = deque()
         self.boot = boot
         self._fleet_id = fleet.table.id
-        self._counters = counters
+        self._gate = gate
         self._key = None if fleet.key is None else group_key(fleet.key, fleet.table.id)
         self._on_boot = on_boot
         self._sequence = 0
@@ -83,14 +84,14 @@ class Outbound:
         data = request.chunk(chunk.number)
         counter, message = self._encode_chunk(request, request.id, chunk.number, data, chunk.report)
         names = ["chunks", "multicast", "messages_out", *(["retransmitted"] if chunk.again else [])]
-        meant = [node.counters for node in nodes if node.id in members]
-        for counters in (self._counters, *meant):
-            for name in names:
-                counters.add(name)
-            counters.add("bytes_out", len(message))
+        amounts = {**dict.fromkeys(names, 1), "bytes_out": len(message)}
+        slots = []
         for node in nodes:
             if not node.serial:
-                node.last_counter = max(node.last_counter, counter)
+                node.last_counter = counter
+            if node.id in members:
+                slots.append(node.slot)
+        self._count_group(slots, amounts)
         self.outbox.append((None, message))
 
     def trigger(self, nodes: Iterable[Node], request: Request, *, report: bool) -> None:
@@ -106,13 +107,17 @@ class Outbound:
     def cast_trigger(self, members: Iterable[Node], request: Request) -> None:
         """A trigger to the group, meant for these members."""
         counter, message = self._encode(Trigger(request.id, request.k, report=False))
+        slots = []
         for node in members:
             node.last_counter = counter
-            node.counters.messages_out += 1
-            node.counters.bytes_out += len(message)
-        self._counters.messages_out += 1
-        self._counters.bytes_out += len(message)
+            slots.append(node.slot)
+        self._count_group(slots, {"messages_out": 1, "bytes_out": len(message)})
         self.outbox.append((None, message))
+
+    def _count_group(self, slots: list[int], amounts: dict[str, int]) -> None:
+        self._gate.count_many(np.array(slots, np.intp), amounts)
+        for name, amount in amounts.items():
+            self._gate.count(NOBODY, name, amount)
 
     def _encode_chunk(
         self, request: Request, number: int, chunk: int, data: bytes, report: bool

@@ -10,11 +10,11 @@ newest request superseded: an earlier run had the same boot counter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.roster import SILENT_PERIODS, Node
-from variant_parallelism.wire import Hello
+from variant_parallelism.wire import SEQUENCE_BITS, Hello
 
 JUMPS = (1 << 12, 1 << 17, 1 << 21)
 """What a run may add to its boot counter: many restarts within minutes; three months and four years
@@ -23,6 +23,9 @@ of minutes, for a clock that stood still."""
 _HIGHEST_JUMP = 1 << 23
 """Jumps stop at half of the counter's range, so that no mistake can use it up."""
 
+_STALE_AFTER = 3
+"""Replayed messages in a row, from a node that is not up, that are worth a warning."""
+
 _IGNORED = 3
 """Messages rejected, and messages unanswered, that are no accident."""
 
@@ -30,27 +33,27 @@ _IGNORED = 3
 class BootRecovery:
     """Raises the boot counter when nodes turn out to have seen a higher one."""
 
-    def __init__(self, out: Outbound, nodes: Iterable[Node]) -> None:
+    def __init__(self, out: Outbound, nodes: Collection[Node]) -> None:
         self._out = out
-        self._nodes = list(nodes)
+        self._nodes = nodes
         self._left = list(JUMPS)
         self._warned = False
         self._hopeless: set[int] = set()
 
     def answered(self, node: Node) -> None:
         """The node answered something: it listens."""
-        node.answered_at = node.counters.messages_out
+        node.mark_answered()
         node.rejected_before = None
 
     def hello(self, node: Node, hello: Hello, same_boot: bool) -> tuple[bool, str | None]:
         """Judge a HELLO: whether the boot counter jumped, and what to tell people."""
-        if not same_boot or node.rejected_before is None:
-            node.answered_at = node.counters.messages_out
+        if not same_boot or node.rejected_before is None or node.take_votes():
+            node.mark_answered()
             node.rejected_before = hello.rejected
             return False, None
         # What was on its way at a jump, under the old counter, is rejected yet: it means nothing.
         old = max(0, node.jumped_at - node.answered_at)
-        unanswered = node.counters.messages_out - node.answered_at - old
+        unanswered = node.counted("messages_out") - node.answered_at - old
         if min(hello.rejected - node.rejected_before - old, unanswered) < _IGNORED:
             return False, None
         return self._jump(node)
@@ -65,7 +68,7 @@ class BootRecovery:
             return False, self._give_up(node)
         self._out.raise_boot(self._left.pop(0))
         for other in self._nodes:
-            other.jumped_at = other.counters.messages_out
+            other.jumped_at = other.counted("messages_out")
         if self._warned:
             return True, None
         self._warned = True
@@ -88,13 +91,28 @@ def silence_warning(node: Node, now: float, hello_s: float) -> str | None:
     """What to tell people about a node that never announced itself, once."""
     silent_for = SILENT_PERIODS * hello_s
     quiet = node.linked and node.hello is None and not node.silence_told
-    if not quiet or now < node.linked_at + silent_for or node.counters.replayed:
+    if not quiet or now < node.linked_at + silent_for or node.counted("replayed"):
         return None
     node.silence_told = True
     who = f"node {node.id} ({node.variant.name}) at {node.table.port}"
-    if node.counters.forged:
+    if node.counted("forged"):
         return f"{who} has another key: check key_file, or provision the node again"
-    if node.counters.foreign:
+    if node.counted("foreign"):
         return f"{who} is another node, or of another fleet: check the ids in the fleet file"
     what = "the port and its baud rate" if node.serial else "the address and the network"
     return f"{who} has not answered for {silent_for:g} s: check its power, {what}"
+
+
+def stale_warning(node: Node) -> str | None:
+    """What to tell people about a node whose counters went back, once; None if all is well."""
+    if node.stale < _STALE_AFTER:
+        node.stale_told = False
+        return None
+    if node.stale_told or node.alive:
+        return None
+    node.stale_told = True
+    return (
+        f"node {node.id} repeats counters up to boot {node.highest_counter >> SEQUENCE_BITS}, "
+        "its messages are dropped: give it a higher boot counter, or remove it from the "
+        "gateway's state file"
+    )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
-from variant_parallelism.gateway.types import Vote
+from variant_parallelism.gateway.ballot import ASKED, ERROR, HERE, Ballot
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.preprocess import MAX_SIDE
 from variant_parallelism.wire import CHUNK_SIZE, MAX_K
 
@@ -18,7 +20,17 @@ REMEMBERED = 1024
 """Ended requests that late and duplicate answers are told apart for."""
 
 
-@dataclass(slots=True)
+class Asked(Protocol):
+    """A node, as far as requests know them."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def slot(self) -> int: ...
+
+
+@dataclass(slots=True, eq=False)
 class Request:
     """One input that the fleet is asked about: an image, or (`triggered`) what each node captures
     by itself, and then `shape` and `data` are empty. Times in seconds of the core's clock."""
@@ -30,17 +42,20 @@ class Request:
     k: int
     started: float
     deadline: float
-    asked: set[int] = field(default_factory=set)
-    first_sent: dict[int, float] = field(default_factory=dict)
-    votes: dict[int, Vote] = field(default_factory=dict)
+    ballot: Ballot
     errors: dict[int, str] = field(default_factory=dict)
+    """By node id; of a node that voted after all, too."""
     numbers: dict[int, int] = field(default_factory=dict)
     """Numbers on the wire for the nodes that had begun a newer request than `id`."""
+    taken: list[int] = field(default_factory=list)
+    """All numbers that it ever had on the wire."""
     label: int | None = None
     """The right class, if the caller knows it."""
     triggered: bool = False
     encoded: dict[tuple[int, int, bool], tuple[int, bytes]] = field(default_factory=dict)
     """Messages ready to send, with their counters, by number, chunk and report flag."""
+    engaged: set[int] = field(default_factory=set)
+    """Nodes that have it in their queue or work on it."""
 
     @property
     def chunks(self) -> int:
@@ -53,42 +68,69 @@ class Request:
         """What this node knows the request as."""
         return self.numbers.get(node, self.id)
 
-    def settled(self, node: int) -> bool:
+    def asked(self, node: Asked) -> bool:
+        return self.ballot.is_in(node.slot, ASKED)
+
+    def has_vote(self, node: Asked) -> bool:
+        return self.ballot.is_in(node.slot, HERE)
+
+    def settled(self, node: Asked) -> bool:
         """Whether this node has said what it had to say."""
-        return node in self.votes or node in self.errors
+        return self.ballot.is_in(node.slot, HERE | ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What is kept of a request: by slot, whether its node was asked and has voted."""
+
+    started: float
+    states: bytes
+
+    def asked(self, node: Asked) -> bool:
+        return node.slot < len(self.states) and bool(self.states[node.slot] & ASKED)
+
+    def has_vote(self, node: Asked) -> bool:
+        return node.slot < len(self.states) and bool(self.states[node.slot] & HERE)
 
 
 class RequestBook:
     """Numbers requests and remembers the ended ones."""
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, gate: Gate, first: int) -> None:
         self.open: dict[int, Request] = {}
         """By id, oldest first."""
+        self._gate = gate
         self._numbers: dict[int, Request] = {}
         self._next = first & 0xFFFF
-        self._ended: OrderedDict[int, Request] = OrderedDict()
+        self._ended: OrderedDict[int, Ended] = OrderedDict()
 
     def add(self, image: NDArray[np.uint8], k: int, now: float, deadline: float) -> Request:
         """A new request under the next free 16-bit number."""
         height, width, channels = image.shape
         shape = (height, width, channels)
-        return self._add(Request(self._free_number(), shape, image.tobytes(), k, now, deadline))
+        return self._add(shape, image.tobytes(), k, now, deadline)
 
     def add_trigger(self, k: int, now: float, deadline: float) -> Request:
         """A new request about what the nodes capture."""
-        number = self._free_number()
-        return self._add(Request(number, (0, 0, 0), b"", k, now, deadline, triggered=True))
+        request = self._add((0, 0, 0), b"", k, now, deadline)
+        request.triggered = True
+        return request
 
-    def _add(self, request: Request) -> Request:
-        self._numbers[request.id] = request
-        self.open[request.id] = request
+    def _add(
+        self, shape: tuple[int, int, int], data: bytes, k: int, now: float, deadline: float
+    ) -> Request:
+        number = self._free_number()
+        ballot = Ballot(number, self._gate.size, k)
+        request = Request(number, shape, data, k, now, deadline, ballot)
+        self.open[number] = request
+        self._take_number(number, request)
         return request
 
     def renumber(self, request: Request, node: int) -> None:
         """Give a request a number, for one node, that is newer than all before."""
         number = self._free_number()
         request.numbers[node] = number
-        self._numbers[number] = request
+        self._take_number(number, request)
 
     def _free_number(self) -> int:
         while self._next in self._numbers:
@@ -98,21 +140,27 @@ class RequestBook:
         self._ended.pop(number, None)
         return number
 
+    def _take_number(self, number: int, request: Request) -> None:
+        self._numbers[number] = request
+        request.taken.append(number)
+        self._gate.open_ballot(number, request.ballot)
+
     def find(self, number: int) -> Request | None:
         """The open request of this number on the wire."""
         return self._numbers.get(number)
 
     def end(self, request: Request) -> None:
         del self.open[request.id]
-        request.data = b""
         request.encoded.clear()
-        for number in [number for number, other in self._numbers.items() if other is request]:
+        ended = Ended(request.started, request.ballot.states.tobytes())
+        for number in request.taken:
             del self._numbers[number]
-            self._ended[number] = request
+            self._gate.close_ballot(number)
+            self._ended[number] = ended
         while len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
 
-    def ended(self, number: int) -> Request | None:
+    def ended(self, number: int) -> Ended | None:
         return self._ended.get(number)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway.dispatch import Timing, Transfer
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.types import Counters, NodeStatus, State
 from variant_parallelism.keys import node_key
 from variant_parallelism.manifest import VariantInfo
-from variant_parallelism.wire import Deframer, Fault, Hello, ReplayWindow, ResetCause
+from variant_parallelism.wire import Deframer, Fault, Hello, ResetCause
 
 SILENT_PERIODS = 3
 """Heartbeat periods without a word after which a node counts as dead."""
@@ -22,24 +24,26 @@ _FAULT_QUESTIONS = 3
 """Most questions for a fault that a node may have forgotten."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Node:
-    """What the gateway knows of one node. Only the core changes it."""
+    """What the gateway knows of one node. Only the core changes it.
+
+    What a vote changes is in the gate, at `slot`: C does it. After a change of what the gate goes
+    by, `publish` tells it.
+    """
 
     table: NodeTable
     variant: VariantInfo
-    key: bytes | None
-    replay: ReplayWindow
+    gate: Gate
+    slot: int
     timing: Timing
-    fleet_counters: Counters
     state: State = "unknown"
     reason: str = "not heard of yet"
     linked: bool = False
     linked_at: float = 0.0
     silence_told: bool = False
-    last_seen: float = 0.0
-    doubted_at: float | None = None
-    """When its silence was noticed, if it has said nothing since."""
+    doubted_at: float = float("-inf")
+    """When its silence was noticed last."""
     hello: Hello | None = None
     hello_boot: int = -1
     fault: Fault | None = None
@@ -58,20 +62,15 @@ class Node:
     """Images left for which multicast does not wait for it: it did not get one that way."""
     begun_boot: int = -1
     """This gateway's boot counter when it began that request."""
-    answered_at: int = 0
-    """Messages that had been sent to it when it last answered one, or when the next HELLO came."""
     rejected_before: int | None = None
     """What its first HELLO since it last answered said of messages rejected."""
     jumped_at: int = 0
     """Messages that had been sent to it when the boot counter last jumped."""
-    stale: int = 0
-    """Replayed messages since the last accepted one."""
     stale_told: bool = False
     deframer: Deframer = field(default_factory=Deframer)
     queue: deque[Request] = field(default_factory=deque)
     request: Request | None = None
     transfer: Transfer | None = None
-    counters: Counters = field(default_factory=Counters)
     quarantine: Quarantine | None = None
     """Why its votes do not count, if they do not."""
     quarantines: int = 0
@@ -100,16 +99,61 @@ class Node:
     def wants_hello(self) -> bool:
         return self.linked and (not self.alive or self.unannounced)
 
+    @property
+    def _gated(self) -> Any:
+        return self.gate.node(self.slot)
+
+    def publish(self) -> None:
+        """Tell the gate what it goes by: the node's state and boot counter."""
+        gated = self._gated
+        gated.boot = self.hello_boot
+        gated.open = self.alive and not self.unannounced
+        gated.awaited = self.state == "up"
+        gated.quarantined = self.state == "quarantined"
+
+    @property
+    def last_seen(self) -> float:
+        return float(self._gated.last_seen)
+
     def heard(self, now: float) -> None:
         """It said something."""
-        self.last_seen = now
-        self.doubted_at = None
+        self._gated.last_seen = now
+
+    @property
+    def stale(self) -> int:
+        """Replayed messages since the last accepted one."""
+        return int(self._gated.stale)
+
+    @property
+    def highest_counter(self) -> int:
+        """The highest counter accepted of it."""
+        return int(self._gated.replay.highest)
+
+    @property
+    def answered_at(self) -> int:
+        """Messages that had been sent to it when it last answered one, or when the next HELLO
+        came."""
+        return int(self._gated.answered_at)
+
+    def mark_answered(self) -> None:
+        """It answered everything that was sent to it up to now, as far as is known."""
+        self._gated.answered_at = self.counted("messages_out")
+        self._gated.answered = 0
+
+    def take_votes(self) -> bool:
+        """Whether it has voted since this was asked last, or since `mark_answered`."""
+        voted = bool(self._gated.answered)
+        self._gated.answered = 0
+        return voted
+
+    def _is_doubted(self) -> bool:
+        return self.doubted_at > self.last_seen
 
     def silent_at(self, hello_s: float) -> float:
         """When to ask `is_silent` next, if nothing is heard before; `hello_s` is the heartbeat."""
         end = self.last_seen + SILENT_PERIODS * hello_s
         doubt_s = _DOUBT_PERIODS * hello_s
-        return end - doubt_s if self.doubted_at is None else max(end, self.doubted_at + doubt_s)
+        return max(end, self.doubted_at + doubt_s) if self._is_doubted() else end - doubt_s
 
     def is_silent(self, now: float, hello_s: float) -> bool:
         """Whether it has been silent for too long.
@@ -118,9 +162,9 @@ class Node:
         their words still unread. So silence is noticed first, half a period before its time is
         over, and half a period is left from there, however late that was.
         """
-        if self.doubted_at is None and now >= self.silent_at(hello_s):
+        if not self._is_doubted() and now >= self.silent_at(hello_s):
             self.doubted_at = now
-        return self.doubted_at is not None and now >= self.silent_at(hello_s)
+        return self._is_doubted() and now >= self.silent_at(hello_s)
 
     def wants_fault(self, now: float, hello_s: float) -> bool:
         """Whether to ask for the FAULT that its HELLO lets expect: it follows, but may be lost.
@@ -137,8 +181,16 @@ class Node:
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to one of the node's counters and to the fleet's."""
-        self.counters.add(name, amount)
-        self.fleet_counters.add(name, amount)
+        self.gate.count(self.slot, name, amount)
+
+    def counted(self, name: str) -> int:
+        """One of its counters."""
+        return self.gate.counted(self.slot, name)
+
+    @property
+    def counters(self) -> Counters:
+        """Its counters as they are now."""
+        return self.gate.counters(self.slot)
 
     def status(self) -> NodeStatus:
         return NodeStatus(
@@ -151,28 +203,32 @@ class Node:
             self.reason,
             self.hello,
             None if self.hello is None else self.hello_boot,
-            replace(self.counters),
+            self.counters,
             self.fault,
         )
 
 
-def make_nodes(fleet: Fleet, highest: dict[int, int], counters: Counters) -> dict[int, Node]:
-    """The nodes of a fleet by id.
+def make_node(fleet: Fleet, table: NodeTable, gate: Gate, highest: int | None) -> Node:
+    """One node of a fleet, new to the gate.
 
-    `highest` are the message counters remembered from earlier runs, `counters` the fleet's.
+    `highest` is its message counter remembered from earlier runs.
     """
-    nodes = {}
-    for table in fleet.nodes:
-        key = None if fleet.key is None else node_key(fleet.key, fleet.table.id, table.id)
-        nodes[table.id] = Node(
-            table,
-            fleet.variant_of(table),
-            key,
-            ReplayWindow(highest.get(table.id)),
-            Timing(table.baud if table.serial is not None else None),
-            counters,
-        )
-    return nodes
+    key = None if fleet.key is None else node_key(fleet.key, fleet.table.id, table.id)
+    return Node(
+        table,
+        fleet.variant_of(table),
+        gate,
+        gate.add(table.id, fleet.variant_of(table).name, key, highest),
+        Timing(table.baud if table.serial is not None else None),
+    )
+
+
+def make_nodes(fleet: Fleet, gate: Gate, highest: dict[int, int]) -> dict[int, Node]:
+    """The nodes of a fleet by id; their slots are the rows of `fleet.nodes`, if the gate is new.
+
+    `highest` are the message counters remembered from earlier runs.
+    """
+    return {table.id: make_node(fleet, table, gate, highest.get(table.id)) for table in fleet.nodes}
 
 
 def objection(fleet: Fleet, node: Node, hello: Hello) -> str | None:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 
+from variant_parallelism.gateway.alarms import Alarms
 from variant_parallelism.gateway.cast import Cast
 from variant_parallelism.gateway.dispatch import WINDOW, Transfer
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook, is_newer
 from variant_parallelism.gateway.roster import Node
-from variant_parallelism.gateway.triggers import DOUBT_REQUESTS, Triggers, has_source
+from variant_parallelism.gateway.triggers import DOUBT_REQUESTS, Triggers
 from variant_parallelism.wire import Sack
 
 _LAG_IMAGES = 4
@@ -31,7 +33,9 @@ message costs them), or this part of its usual time to an answer."""
 class Sending:
     """Queues, transfers and casts of a fleet's nodes."""
 
-    def __init__(self, nodes: dict[int, Node], out: Outbound, book: RequestBook) -> None:
+    def __init__(
+        self, nodes: dict[int, Node], out: Outbound, book: RequestBook, gate: Gate
+    ) -> None:
         self.has_group = False
         """Whether the way to the multicast group is open."""
         self._nodes = nodes
@@ -42,19 +46,28 @@ class Sending:
         self._last_cast: Request | None = None
         self._held: Request | None = None
         self._hold_until = 0.0
+        self._triggers = Triggers(nodes, out, gate, self._hears, self.renumber)
+        self._alarms: Alarms[Node] = Alarms()
+        """When to look at a node's transfer."""
+        self._touched: dict[Node, None] = {}
+        """Nodes that may have something to begin or to send."""
+        self._waiting: dict[Node, None] = {}
+        """Nodes with something in their queue."""
         self._laggards: dict[int, int] = {}
         """Images left, by node, for which nobody waits until it is ready."""
-        self._triggers = Triggers(nodes, out, self._hears, self.renumber)
 
     # Whom to ask.
 
     def ask(self, node: Node, request: Request) -> None:
         """Put a request into a node's queue: older ones first, as the node wants them."""
+        request.ballot.ask(node.slot, node.state == "up")
         if request.triggered:
             self._triggers.ask(node, request)
             return
-        request.asked.add(node.id)
+        request.engaged.add(node.id)
         node.queue.append(request)
+        self._waiting[node] = None
+        self.touch(node)
         if len(node.queue) > 1 and node.queue[-2].started > request.started:
             node.queue = deque(sorted(node.queue, key=lambda waiting: waiting.started))
 
@@ -63,21 +76,8 @@ class Sending:
         node.doubted = 0
         self._laggards.pop(node.id, None)
         for request in self._book.open.values():
-            if node.id in request.asked and not request.settled(node.id):
+            if request.asked(node) and not request.settled(node):
                 self.ask(node, request)
-
-    def ask_others(self) -> None:
-        """Ask whoever is up about the requests that nobody answered or still may answer."""
-        for request in self._book.open.values():
-            if request.votes or any(self._may_answer(node, request) for node in request.asked):
-                continue
-            for node in self._nodes.values():
-                able = not request.triggered or has_source(node)
-                if node.alive and able and node.id not in request.asked:
-                    self.ask(node, request)
-
-    def _may_answer(self, node_id: int, request: Request) -> bool:
-        return self._nodes[node_id].alive and not request.settled(node_id)
 
     def renumber(self, node: Node, request: Request) -> None:
         """A new number for one node, for which a request is to be the newest."""
@@ -86,41 +86,56 @@ class Sending:
 
     # What changes meanwhile.
 
-    def release(self, node: Node) -> None:
-        """What a node works on is over for it."""
-        if self._cast is not None:
-            self._cast.drop(node.id)
-        node.request, node.transfer = None, None
-
-    def drop(self, node: Node) -> None:
-        """A node is gone."""
-        self.release(node)
-        node.queue.clear()
-        self._triggers.drop(node)
+    def touch(self, node: Node) -> None:
+        """Something changed for a node: `drive` looks at it."""
+        self._touched[node] = None
 
     def restart(self, now: float, node: Node) -> None:
         """A node may have forgotten everything."""
         if node.transfer is not None:
             node.transfer.restart(now)
+            self.touch(node)
         self._triggers.restart(now, node)
 
     def acknowledge(self, now: float, node: Node, sack: Sack, counter: int) -> None:
         """A node says how far it is, in a message of this counter."""
         if node.transfer and node.request and node.request.number(node.id) == sack.request:
             node.transfer.acknowledge(sack, counter, now)
+            self.touch(node)
         else:
             self._triggers.under_way(now, node, sack.request)
+
+    def drop(self, node: Node) -> None:
+        """A node is gone."""
+        self.release(node)
+        for request in node.queue:
+            request.engaged.discard(node.id)
+        node.queue.clear()
+        self._triggers.drop(node)
+
+    def release(self, node: Node) -> None:
+        """What a node works on is over for it."""
+        if self._cast is not None:
+            self._cast.drop(node.id)
+        if node.request is not None:
+            node.request.ballot.work(node.slot, False)
+            node.request.engaged.discard(node.id)
+        node.request, node.transfer = None, None
+        self.touch(node)
 
     def forget(self, request: Request) -> None:
         """A request is over for all."""
         if request.triggered:
             self._triggers.forget(request)
             return
-        for node in self._nodes.values():
+        for node_id in list(request.engaged):
+            node = self._nodes[node_id]
             if node.request is request:
                 self.release(node)
             if request in node.queue:
                 node.queue.remove(request)
+                self.touch(node)
+        request.engaged.clear()
         if self._cast_request is request:
             self._cast, self._cast_request = None, None
         if self._last_cast is request:
@@ -130,12 +145,7 @@ class Sending:
 
     def wake_at(self) -> float:
         """When `drive` has something to do, if nothing happens before."""
-        times = [self._triggers.wake_at()]
-        times += [
-            node.transfer.wake
-            for node in self._nodes.values()
-            if node.transfer is not None and not self._in_cast(node)
-        ]
+        times = [self._alarms.wake_at(), self._triggers.wake_at()]
         if self._cast is not None:
             times.append(self._cast.wake_at())
         if self._held is not None:
@@ -147,21 +157,39 @@ class Sending:
     def drive(self, now: float) -> None:
         """Begin and send what is due."""
         self._triggers.drive(now)
-        held = self._plan_cast(now) if self.has_group and self._cast is None else set()
-        for node in self._nodes.values():
-            while node.request is None and node.queue and node.id not in held:
+        self._waiting = {node: None for node in self._waiting if node.queue}
+        held: set[int] = set()
+        if self.has_group and self._cast is None and (self._waiting or self._held is not None):
+            held = self._plan_cast(now)
+        for node in self._alarms.due(now):
+            self.touch(node)
+        touched, self._touched = self._touched, {}
+        for node in touched:
+            if node.id in held:
+                self.touch(node)
+                continue
+            while node.request is None and node.queue:
                 if self._triggers.holds(now, node, node.queue[0]):
+                    self.touch(node)
                     break
                 request = node.queue.popleft()
-                if not request.settled(node.id):
+                if request.settled(node):
+                    request.engaged.discard(node.id)
+                else:
                     self._begin(now, node, request)
         if self._cast is not None and self._cast_request is not None:
             self._drive_cast(now, self._cast, self._cast_request)
-        for node in self._nodes.values():
-            if node.transfer is None or node.request is None or self._in_cast(node):
-                continue
-            for chunk in node.transfer.due(now):
-                self._out.chunk(node, node.request, chunk)
+        # A cast that has just ended leaves its members to themselves.
+        touched.update(self._touched)
+        for node in touched:
+            self._send_due(now, node)
+
+    def _send_due(self, now: float, node: Node) -> None:
+        if node.transfer is None or node.request is None or self._in_cast(node):
+            return
+        for chunk in node.transfer.due(now):
+            self._out.chunk(node, node.request, chunk)
+        self._alarms.set(node, node.transfer.wake)
 
     def _begin(self, now: float, node: Node, request: Request) -> Transfer:
         """A node's next request; under a new number if it knows a newer one."""
@@ -172,7 +200,8 @@ class Sending:
         node.begun_boot = self._out.boot
         node.request = request
         node.transfer = Transfer(request.chunks, node.timing, now)
-        request.first_sent.setdefault(node.id, now)
+        request.ballot.sent(node.slot, now)
+        request.ballot.work(node.slot, True)
         if node.doubted:
             node.doubted -= 1
         if node.id in self._laggards:
@@ -242,8 +271,8 @@ class Sending:
         doubted = {node.id for node in ready if node.doubted}
         transfers = {}
         for node in ready:
-            while node.queue.popleft() is not request:
-                pass
+            while (other := node.queue.popleft()) is not request:
+                other.engaged.discard(node.id)
             transfers[node.id] = self._begin(now, node, request)
         for node in self._nodes.values():
             newest = node.newest_request
@@ -270,6 +299,7 @@ class Sending:
         if cast.over:
             for node_id in cast.members:
                 self._nodes[node_id].doubted = DOUBT_REQUESTS if node_id in cast.behind else 0
+                self.touch(self._nodes[node_id])
             self._cast, self._cast_request = None, None
 
 
@@ -280,7 +310,7 @@ def _listens(node: Node) -> bool:
 
 def _upcoming(node: Node) -> Request | None:
     """The next image that a node is to get."""
-    return next((request for request in node.queue if not request.settled(node.id)), None)
+    return next((request for request in node.queue if not request.settled(node)), None)
 
 
 def _worth_it(nodes: list[Node]) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, is_newer
 from variant_parallelism.gateway.roster import Node
@@ -37,8 +38,8 @@ _AT_ONCE = float("-inf")
 
 @dataclass(slots=True)
 class _Trigger:
-    """What is known of an open trigger besides its request. Who was told, and when, is
-    `request.first_sent`."""
+    """What is known of an open trigger besides its request. Who was told, and when, is in the
+    request's ballot."""
 
     request: Request
     waiting: set[int]
@@ -52,14 +53,13 @@ class _Trigger:
     questions: dict[int, int] = field(default_factory=dict)
     """Questions in a row, by node, that nothing answered."""
 
-    def unanswered(self) -> set[int]:
+    def unanswered(self, gate: Gate) -> set[int]:
         """Nodes that were told, and have said neither what they see nor why not."""
-        request = self.request
-        return request.first_sent.keys() - request.votes.keys() - request.errors.keys()
+        return set(gate.ids[self.request.ballot.unanswered()].tolist())
 
     def is_with(self, node: Node) -> bool:
         """Whether a node was told and has not answered."""
-        return node.id in self.request.first_sent and not self.request.settled(node.id)
+        return self.request.ballot.is_unanswered(node.slot)
 
 
 class Triggers:
@@ -69,6 +69,7 @@ class Triggers:
         self,
         nodes: dict[int, Node],
         out: Outbound,
+        gate: Gate,
         hears: Callable[[Node], bool],
         renumber: Callable[[Node, Request], None],
     ) -> None:
@@ -76,6 +77,7 @@ class Triggers:
         that is the newest, for one node."""
         self._nodes = nodes
         self._out = out
+        self._gate = gate
         self._hears = hears
         self._renumber = renumber
         self._open: dict[int, _Trigger] = {}
@@ -91,8 +93,7 @@ class Triggers:
 
     def ask(self, node: Node, request: Request) -> None:
         """Put a trigger to a node, anew if it had it before."""
-        request.asked.add(node.id)
-        request.first_sent.pop(node.id, None)
+        request.ballot.unsend(node.slot)
         self._open.setdefault(request.id, _Trigger(request, set())).waiting.add(node.id)
         self._look_at = _AT_ONCE
 
@@ -105,7 +106,7 @@ class Triggers:
     def forget(self, request: Request) -> None:
         """A trigger is over for all."""
         if self._open.pop(request.id, None) is not None:
-            self._mute -= request.votes.keys() | request.errors.keys()
+            self._mute = {node for node in self._mute if not request.settled(self._nodes[node])}
             self._look_at = _AT_ONCE
 
     # What is heard.
@@ -156,12 +157,12 @@ class Triggers:
     def _send_waiting(self, now: float) -> None:
         busy: set[int] = set()
         for trigger in self._open.values():
-            busy |= trigger.unanswered()
+            busy |= trigger.unanswered(self._gate)
         for trigger in self._open.values():
             if not trigger.waiting:
                 continue
             self._send(now, trigger, busy)
-            busy |= trigger.waiting | trigger.unanswered()
+            busy |= trigger.waiting | trigger.unanswered(self._gate)
             if trigger.waiting:
                 self._look_at = min(self._look_at, now + _LOOK_S)
 
@@ -231,7 +232,7 @@ class Triggers:
                 node.doubted -= 1
         ids = {node.id for node in nodes}
         trigger.waiting -= ids
-        request.first_sent.update(dict.fromkeys(ids, now))
+        request.ballot.send([node.slot for node in nodes], now)
         trigger.ask_at = min(trigger.ask_at, now + _FIRST_LOOK_S)
         for node_id in self._laggards.keys() & ids:
             self._laggards[node_id] -= 1
@@ -240,12 +241,12 @@ class Triggers:
 
     def _ask_again(self, now: float, trigger: _Trigger) -> None:
         trigger.ask_at = _NEVER
-        for node_id in trigger.unanswered():
+        for node_id in trigger.unanswered(self._gate):
             node = self._nodes[node_id]
             if not node.alive:
                 continue
             asked = trigger.questions.get(node_id, 0)
-            since = trigger.told.get(node_id, trigger.request.first_sent[node_id])
+            since = trigger.told.get(node_id, trigger.request.ballot.sent_at(node.slot))
             if now >= since + _patience(node, asked):
                 self._out.trigger([node], trigger.request, report=True)
                 if self._hears(node):
@@ -266,7 +267,7 @@ def has_source(node: Node) -> bool:
 def _is_free(node: Node, request: Request) -> bool:
     """Whether no image is on its way to a node, nor waits for it that is older than a trigger."""
     return node.request is None and not any(
-        is_newer(request.id, image.id) and not image.settled(node.id) for image in node.queue
+        is_newer(request.id, image.id) and not image.settled(node) for image in node.queue
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
@@ -53,7 +54,7 @@ class Answer:
     class_name: str | None
     score: float | None
     scores: NDArray[np.float64]
-    votes: tuple[Vote, ...]
+    votes: Sequence[Vote]
     missing: tuple[int, ...]
     errors: dict[int, str]
     latency_ms: float
@@ -116,9 +117,6 @@ class Counters:
     """Questions that were not put to nodes, because those asked first agreed."""
     uncounted: int = 0
     """Votes that had no part in an answer, because their node was quarantined."""
-
-    def add(self, name: str, amount: int = 1) -> None:
-        setattr(self, name, getattr(self, name) + amount)
 
     def as_dict(self) -> dict[str, int]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -106,6 +106,13 @@ def verify(message: bytes, key: bytes | None) -> bytes:
     return message[HEADER_SIZE : HEADER_SIZE + size]
 
 
+def payload(message: bytes) -> bytes:
+    """The payload of a message that was verified before; WireError if it is no message."""
+    header = peek(message)
+    trailer = lib.VP_WIRE_TAG_SIZE if header.authenticated else lib.VP_WIRE_CRC_SIZE
+    return message[HEADER_SIZE : len(message) - trailer]
+
+
 def _key(key: bytes | None) -> object:
     if key is None:
         return ffi.NULL

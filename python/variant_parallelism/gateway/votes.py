@@ -1,0 +1,87 @@
+"""The votes of an answer: arrays, and `Vote` objects made of them when somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variant_parallelism.gateway.types import Vote
+
+
+class Votes(Sequence[Vote]):
+    """V votes of k entries each, by rising node id. Nobody changes the arrays."""
+
+    __slots__ = ("_made", "_rows", "_variants", "counted", "k", "latencies_ms", "nodes")
+
+    def __init__(
+        self,
+        nodes: NDArray[np.int64],
+        variants: NDArray[np.object_],
+        rows: NDArray[np.void],
+        k: int,
+        latencies_ms: NDArray[np.float64],
+        counted: NDArray[np.bool_],
+    ) -> None:
+        """`rows` (V,) are those of the request's ballot."""
+        self.nodes = nodes
+        """Ids (V,)."""
+        self.latencies_ms = latencies_ms
+        """From the first of the question that went out to the vote (V,)."""
+        self.counted = counted
+        """Whether the vote had a part in the answer (V,)."""
+        self.k = k
+        self._variants = variants
+        self._rows = rows
+        self._made: tuple[Vote, ...] | None = None
+
+    @property
+    def classes(self) -> NDArray[np.uint16]:
+        """(V, k), best first."""
+        return self._rows["classes"][:, : self.k]
+
+    @property
+    def scores(self) -> NDArray[np.int8]:
+        """(V, k), in the order of `classes`."""
+        return self._rows["scores"][:, : self.k]
+
+    def _all(self) -> tuple[Vote, ...]:
+        if self._made is None:
+            self._made = tuple(
+                Vote(node, variant, tuple(zip(classes, scores, strict=True)), *rest)
+                for node, variant, classes, scores, *rest in zip(
+                    self.nodes.tolist(),
+                    self._variants.tolist(),
+                    self.classes.tolist(),
+                    self.scores.tolist(),
+                    self.latencies_ms.tolist(),
+                    (self._rows["time_quarter_ms"] / 4).tolist(),
+                    self._rows["wire_bytes"].tolist(),
+                    self.counted.tolist(),
+                    strict=True,
+                )
+            )
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Vote]:
+        return iter(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> Vote: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Vote, ...]: ...
+    def __getitem__(self, index: int | slice) -> Vote | tuple[Vote, ...]:
+        return self._all()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._all() == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self._all())
