@@ -105,6 +105,18 @@ class Answering:
         """When `conclude` has something to do, if nothing arrives before."""
         return float("-inf") if self._dirty else self._deadlines.wake_at()
 
+    def reload(self, fleet: Fleet, combiner: Combiner, gone: list[Node]) -> None:
+        """Answer for `fleet` from here on. Nodes that are `gone` are not waited for; the votes that
+        they gave count as they would have."""
+        for request in self._book.open.values():
+            for node in gone:
+                request.ballot.withdraw(node.slot)
+            if request.combiner is None and any(request.has_vote(node) for node in gone):
+                request.combiner = self.combiner
+        self._fleet = fleet
+        self.combiner = combiner
+        self.states_changed()
+
     # Who takes part.
 
     def _chosen(self, request: Request) -> list[Node]:
@@ -199,6 +211,7 @@ class Answering:
         for node in nodes:
             able = not request.triggered or has_source(node)
             if node.alive and able and not request.asked(node):
+                request.ballot.grow(self._gate.size)
                 self._sending.ask(node, request)
 
     def _is_complete(self, request: Request) -> bool:
@@ -217,7 +230,8 @@ class Answering:
         image = None
         if not request.triggered:
             image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
-        answer = conclude(self._fleet, self.combiner, self._gate, request, now)
+        combiner = request.combiner or self.combiner
+        answer = conclude(self._fleet, combiner, self._gate, request, now)
         self._events.append(Answered(answer, image))
         self._forget(request)
 

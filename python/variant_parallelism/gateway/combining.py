@@ -83,7 +83,7 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
     votes = _votes(gate, request, here)
     silent = gate.present.copy()
     silent[here] = False
-    missing = tuple(sorted(gate.ids[silent].tolist()))
+    missing = tuple(sorted(set(gate.ids[silent].tolist()) - set(votes.nodes.tolist())))
     errors = {node: text for node, text in request.errors.items() if node in missing}
     best = name = score = None
     shares = np.zeros(len(fleet.manifest.classes))

@@ -78,6 +78,12 @@ class Liveness:
         self._alarms.forget(node)
         self._touched.pop(node, None)
 
+    def reload(self, now: float, fleet: Fleet) -> None:
+        """Judge the nodes by `fleet` from here on."""
+        self._fleet = fleet
+        self._hello_s = fleet.table.hello_ms / 1000
+        self._touched.update(dict.fromkeys(self._nodes.values()))
+
     def answered(self, now: float, node: Node, header: Header) -> None:
         """The message answers one of ours: the node listens."""
         if node.state == "dead" and node.hello is not None and not node.unannounced:

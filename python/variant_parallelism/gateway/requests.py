@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from variant_parallelism.gateway.ballot import ASKED, ERROR, HERE, Ballot
 from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.preprocess import MAX_SIDE
 from variant_parallelism.wire import CHUNK_SIZE, MAX_K
+
+if TYPE_CHECKING:
+    from variant_parallelism.gateway.combining import Combiner
 
 REMEMBERED = 1024
 """Ended requests that late and duplicate answers are told apart for."""
@@ -51,6 +54,8 @@ class Request:
     """All numbers that it ever had on the wire."""
     label: int | None = None
     """The right class, if the caller knows it."""
+    combiner: Combiner | None = None
+    """What combines its votes, if not the fleet's own: nodes that voted are gone since."""
     triggered: bool = False
     encoded: dict[tuple[int, int, bool], tuple[int, bytes]] = field(default_factory=dict)
     """Messages ready to send, with their counters, by number, chunk and report flag."""

@@ -17,6 +17,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.core import Core
 from variant_parallelism.gateway.links import Links
+from variant_parallelism.gateway.reloading import Changes, changes, check_emulated, check_reload
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.state import StateFile, StateLock, default_state_dir
 from variant_parallelism.gateway.types import (
@@ -67,12 +68,7 @@ class Gateway:
 
         VpError if a node has no address yet because it is emulated.
         """
-        for node in fleet.nodes:
-            if node.emulated is not None:
-                raise VpError(
-                    f"node {node.id} is emulated: run `vp emulate {fleet.path}` and use the "
-                    "fleet file that it writes"
-                )
+        check_emulated(fleet)
         self.fleet = fleet
         self._state_dir = state_dir or default_state_dir()
         self._listeners: list[Callable[[Event], None]] = []
@@ -84,6 +80,7 @@ class Gateway:
         self._changed = asyncio.Event()
         self._open = False
         self._draining = False
+        self._reloading = asyncio.Lock()
         self._asker: Asker | None = None
 
     async def __aenter__(self) -> Gateway:
@@ -254,6 +251,29 @@ class Gateway:
             self._core.cancel(request)
             if self._waiting.get(request.id) is future:
                 del self._waiting[request.id]
+
+    async def reload(self, fleet: Fleet) -> Changes:
+        """Become the gateway of `fleet`, without losing a request in flight; what changed.
+
+        Requests asked before go on with the nodes that stay; a vote that is here counts, also if
+        its node goes. VpError, and nothing has changed, if only a restart can do it.
+        """
+        if not self._open:
+            raise VpError("the gateway is closed")
+        async with self._reloading:
+            check_reload(self.fleet, fleet)
+            await self._links.prepare(fleet)
+            self._save()
+            told = changes(self.fleet, fleet)
+            await self._links.release(told.closing)
+            self.fleet = fleet
+            self._tell(lambda now: self._reload_core(now, fleet))
+            opening = [node for node in fleet.nodes if node.id in told.opening]
+            await self._links.add(fleet, opening)
+        return told
+
+    def _reload_core(self, now: float, fleet: Fleet) -> None:
+        self._core.reload(now, fleet, self._state.highest)
 
     async def drain(self, limit_s: float) -> None:
         """Take no more requests, and wait until those in flight have ended, at most `limit_s`."""
