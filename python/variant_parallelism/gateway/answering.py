@@ -48,6 +48,7 @@ class Answering:
         self._gate = gate
         self._events = events
         self._deadlines: Alarms[Request] = Alarms()
+        self._concluded_at = 0.0
         self._dirty: dict[Request, None] = {}
         """Those that may be over."""
 
@@ -103,7 +104,7 @@ class Answering:
 
     def wake_at(self) -> float:
         """When `conclude` has something to do, if nothing arrives before."""
-        return float("-inf") if self._dirty else self._deadlines.wake_at()
+        return self._concluded_at if self._dirty else self._deadlines.wake_at()
 
     def reload(self, fleet: Fleet, combiner: Combiner, gone: list[Node]) -> None:
         """Answer for `fleet` from here on. Nodes that are `gone` are not waited for; the votes that
@@ -191,6 +192,7 @@ class Answering:
         """End the requests that nobody is waited for any more, and those at their deadline."""
         if not self._dirty and self._deadlines.wake_at() > now:
             return
+        self._concluded_at = now
         dirty, self._dirty = self._dirty, {}
         for request in dirty:
             if self._is_open(request) and not request.ballot.here and not request.ballot.awaited:

@@ -17,7 +17,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway.answering import Answering
 from variant_parallelism.gateway.combining import FleetCombiner
-from variant_parallelism.gateway.gate import BATCH, NOBODY, UNSUPPORTED, Gate
+from variant_parallelism.gateway.gate import BATCH, NOBODY, UNSUPPORTED, Gate, Record
 from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
@@ -41,7 +41,7 @@ from variant_parallelism.wire import (
     unpack,
 )
 
-_BATCHES = 8
+_BATCHES = 4
 """Batches of datagrams after which others get their turn."""
 
 
@@ -225,6 +225,9 @@ class Core:
     def _act(self, now: float) -> None:
         """Read what the gate left to be read, then take the votes that it put into ballots."""
         for record in self._gate.records():
+            if record.stranger is not None:
+                self._stranger(now, record)
+                continue
             node = self.nodes.get(self._gate.id_at(record.slot))
             if node is None:
                 continue
@@ -233,6 +236,11 @@ class Core:
             else:
                 self._receive(now, node, record.message, record.wire_bytes)
         self._answering.voted()
+
+    def _stranger(self, now: float, record: Record) -> None:
+        """What says that it is a node, from an address that is none's."""
+        for name, amount in (("messages_in", 1), ("bytes_in", record.wire_bytes), ("foreign", 1)):
+            self._gate.count(NOBODY, name, amount)
 
     def _receive(self, now: float, node: Node, message: bytes, wire_bytes: int) -> None:
         header = peek(message)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.core import Core
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.links import Links
 from variant_parallelism.gateway.reloading import Changes, changes, check_emulated, check_reload
 from variant_parallelism.gateway.requests import Request
@@ -300,10 +301,22 @@ class Gateway:
     def on_datagram(self, node_id: int | None, data: bytes) -> None:
         self._tell(lambda now: self._core.datagram(now, node_id, data))
 
+    def on_socket(self, socket: int) -> None:
+        """Datagrams wait at the UDP socket, whose file descriptor this is."""
+        self._tell(lambda now: self._core.receive(now, socket))
+
+    @property
+    def gate(self) -> Gate:
+        return self._core.gate
+
+    def slot_of(self, node_id: int) -> int:
+        """The node's place in the gate."""
+        return self._core.nodes[node_id].slot
+
     def on_group_up(self) -> None:
         self._core.group_up()
 
-    def _tell(self, report: Callable[[float], None]) -> None:
+    def _tell(self, report: Callable[[float], object]) -> None:
         if self._open:
             report(self._loop.time())
             self._flush()
@@ -315,14 +328,18 @@ class Gateway:
         outbox = self._core.outbox
         while outbox:
             self._links.send(*outbox.popleft())
+        self._links.flush()
         while self._core.events:
             self._announce(self._core.events.popleft())
-        if self._timer is not None:
-            self._timer.cancel()
         wake = self._core.wake_at()
-        self._timer = None if wake == float("inf") else self._loop.call_at(wake, self._wake)
+        # One that rings too early does no harm, and setting one anew for every answer would cost.
+        if self._timer is None or wake < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None if wake == float("inf") else self._loop.call_at(wake, self._wake)
 
     def _wake(self) -> None:
+        self._timer = None
         self._tell(self._core.poll)
 
     def _announce(self, event: Event) -> None:
