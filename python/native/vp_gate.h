@@ -103,6 +103,9 @@ typedef struct vp_gate_node {
     double last_seen;     /**< When its last accepted message came. */
     uint64_t answered_at; /**< Messages sent to it when it last answered one. */
     int64_t boot;         /**< Boot counter of its HELLO; -1 before. */
+    int64_t last_counter; /**< Highest counter sent to it; -1: none. */
+    int64_t begun_boot;   /**< Our boot counter when it began its newest request; -1: none. */
+    int32_t newest;       /**< Number of that request; -1: none. */
     uint32_t stale;       /**< Replays since the last accepted message. */
     uint32_t answered;    /**< Votes since Python last looked. */
     uint16_t id;
@@ -110,6 +113,10 @@ typedef struct vp_gate_node {
     uint8_t open;         /**< Whether its votes count without asking Python. */
     uint8_t awaited;      /**< Whether requests wait for it. */
     uint8_t quarantined;  /**< Whether its votes are only noted. */
+    uint8_t hears;        /**< Whether it is alive and listens to the group. */
+    uint8_t source;       /**< Whether it has an input source. */
+    uint8_t engaged;      /**< Whether it has an image, or one waits for it. */
+    uint8_t doubted;      /**< Requests left for which the group does not reach it. */
     uint8_t present;      /**< 0: it is no node of the fleet any more. */
     uint8_t family;       /**< 4 or 6: it has an address; 0: none. */
     uint16_t port;
@@ -170,6 +177,13 @@ int vp_gate_stranger(vp_gate *gate, const uint8_t *message, size_t size,
  *  VP_GATE_DROPPED (counted) or, if no open request asked for it, VP_GATE_PASSED. */
 int vp_gate_vote(vp_gate *gate, uint32_t slot, const vp_prediction *prediction,
                  uint32_t wire_bytes, double now);
+
+/** How many nodes one trigger to the group reaches, if it is meant for all that the ballot asks and
+ *  takes nothing from any node that hears it; else 0. */
+uint32_t vp_gate_can_tell(const vp_gate *gate, const vp_ballot *ballot);
+
+/** A trigger under this counter, of so many bytes, goes to all that the ballot asks. */
+void vp_gate_tell(vp_gate *gate, vp_ballot *ballot, uint64_t counter, uint32_t bytes, double now);
 
 /** Enter the nodes' addresses into an empty table. */
 void vp_gate_index(vp_gate *gate);

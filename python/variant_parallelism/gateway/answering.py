@@ -18,7 +18,6 @@ from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook, check, check_terms
 from variant_parallelism.gateway.roster import Node
 from variant_parallelism.gateway.sending import Sending
-from variant_parallelism.gateway.triggers import has_source
 from variant_parallelism.gateway.types import Answered, Event
 from variant_parallelism.wire import ErrorCode, NodeError, Prediction
 
@@ -73,12 +72,12 @@ class Answering:
         k, deadline_s = self._terms(k, deadline_s)
         check_terms(self._fleet, k, deadline_s, label)
         announced = [node for node in self._nodes.values() if node.hello is not None]
-        if announced and not any(map(has_source, announced)):
+        if announced and not any(node.has_source for node in announced):
             raise VpError("no node that was heard of has an input source: send an image instead")
         self._out.begin_request()
         request = self._begin(self._book.add_trigger(k, now, now + deadline_s), label)
         for node in announced:
-            if not has_source(node):
+            if not node.has_source:
                 request.errors[node.id] = ErrorCode.SOURCE.text
         return request
 
@@ -125,7 +124,7 @@ class Answering:
         return [
             node
             for node in self._nodes.values()
-            if node.alive and (not request.triggered or has_source(node))
+            if node.alive and (not request.triggered or node.has_source)
         ]
 
     def states_changed(self) -> None:
@@ -211,7 +210,7 @@ class Answering:
         if any(node.alive and request.asked(node) and not request.settled(node) for node in nodes):
             return
         for node in nodes:
-            able = not request.triggered or has_source(node)
+            able = not request.triggered or node.has_source
             if node.alive and able and not request.asked(node):
                 request.ballot.grow(self._gate.size)
                 self._sending.ask(node, request)

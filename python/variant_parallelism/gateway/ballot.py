@@ -39,11 +39,13 @@ _VOTE = np.dtype(
 class Ballot:
     """Who was asked, who voted what. A slot above its size was never asked."""
 
-    __slots__ = ("_rows", "c", "rows", "size")
+    __slots__ = ("_rows", "asked", "c", "rows", "size")
 
     def __init__(self, number: int, size: int, k: int) -> None:
         """`size` slots, none of them asked; `number` is the request's own."""
         self.size = size
+        self.asked = 0
+        """How many nodes were asked."""
         self.rows: NDArray[np.void] = np.zeros(size, _VOTE)
         """One `vp_vote` a slot, with its fields' names."""
         self._rows = ffi.from_buffer("vp_vote[]", self.rows, require_writable=True)
@@ -74,6 +76,7 @@ class Ballot:
         row = self._rows[slot]
         if not row.state & ASKED:
             row.state |= ASKED
+            self.asked += 1
             self.c.awaited += awaited
 
     def withdraw(self, slot: int) -> None:

@@ -154,7 +154,8 @@ class Gate:
             self._reserve(2 * self._room)
         slot = int(self._c.size)
         node = self._nodes[slot]
-        node.id, node.boot, node.present = node_id, -1, 1
+        node.id, node.present = node_id, 1
+        node.boot = node.last_counter = node.begun_boot = node.newest = -1
         self._names[slot] = variant
         if key is not None:
             node.is_keyed = 1
@@ -281,6 +282,14 @@ class Gate:
     def close_ballot(self, number: int) -> None:
         """Votes under this number are left to be read."""
         self._c.ballots[number] = ffi.NULL
+
+    def can_tell(self, ballot: Ballot) -> bool:
+        """Whether one trigger to the group serves all that were asked, and does no harm."""
+        return bool(lib.vp_gate_can_tell(self._c, ballot.c) > 1)
+
+    def tell(self, ballot: Ballot, counter: int, size: int, now: float) -> None:
+        """A trigger of so many bytes goes to the group, for all that were asked."""
+        lib.vp_gate_tell(self._c, ballot.c, counter, size, now)
 
     # What goes out.
 

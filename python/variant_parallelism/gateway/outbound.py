@@ -104,7 +104,13 @@ class Outbound:
                 encoded[number] = self._encode(Trigger(number, request.k, report))
             self._send(node, *encoded[number])
 
-    def cast_trigger(self, members: Iterable[Node], request: Request) -> None:
+    def cast_trigger(self, request: Request, now: float) -> None:
+        """A trigger to the group, for all that were asked."""
+        counter, message = self._encode(Trigger(request.id, request.k, report=False))
+        self._gate.tell(request.ballot, counter, len(message), now)
+        self.outbox.append((None, message))
+
+    def cast_trigger_to(self, members: Iterable[Node], request: Request) -> None:
         """A trigger to the group, meant for these members."""
         counter, message = self._encode(Trigger(request.id, request.k, report=False))
         slots = []

@@ -54,14 +54,6 @@ class Node:
     """Whether its present boot has not been seen in a HELLO."""
     last_discover: float = float("-inf")
     next_discover: float = 0.0
-    last_counter: int = -1
-    """Highest counter sent to this node: it refuses messages that fall far behind."""
-    newest_request: int | None = None
-    """Number of the request begun last: the node takes no older one."""
-    doubted: int = 0
-    """Images left for which multicast does not wait for it: it did not get one that way."""
-    begun_boot: int = -1
-    """This gateway's boot counter when it began that request."""
     rejected_before: int | None = None
     """What its first HELLO since it last answered said of messages rejected."""
     jumped_at: int = 0
@@ -104,12 +96,62 @@ class Node:
         return self.gate.node(self.slot)
 
     def publish(self) -> None:
-        """Tell the gate what it goes by: the node's state and boot counter."""
+        """Tell the gate what it goes by: the node's state and abilities, and if it has work."""
         gated = self._gated
         gated.boot = self.hello_boot
         gated.open = self.alive and not self.unannounced
         gated.awaited = self.state == "up"
         gated.quarantined = self.state == "quarantined"
+        gated.hears = self.alive and self.listens
+        gated.source = self.has_source
+        gated.engaged = self.request is not None or bool(self.queue)
+
+    @property
+    def last_counter(self) -> int:
+        """Highest counter sent to this node: it refuses messages that fall far behind."""
+        return int(self._gated.last_counter)
+
+    @last_counter.setter
+    def last_counter(self, counter: int) -> None:
+        self._gated.last_counter = counter
+
+    @property
+    def newest_request(self) -> int | None:
+        """Number of the request begun last: the node takes no older one."""
+        number = int(self._gated.newest)
+        return None if number < 0 else number
+
+    @newest_request.setter
+    def newest_request(self, number: int) -> None:
+        self._gated.newest = number
+
+    @property
+    def begun_boot(self) -> int:
+        """This gateway's boot counter when it began that request."""
+        return int(self._gated.begun_boot)
+
+    @begun_boot.setter
+    def begun_boot(self, boot: int) -> None:
+        self._gated.begun_boot = boot
+
+    @property
+    def doubted(self) -> int:
+        """Requests left for which multicast does not wait for it: it did not get one that way."""
+        return int(self._gated.doubted)
+
+    @doubted.setter
+    def doubted(self, requests: int) -> None:
+        self._gated.doubted = requests
+
+    @property
+    def listens(self) -> bool:
+        """Whether it, alive or not, has announced that it listens to the group."""
+        return not self.serial and self.hello is not None and self.hello.multicast
+
+    @property
+    def has_source(self) -> bool:
+        """Whether it has announced an input source of its own."""
+        return self.hello is not None and self.hello.sensor
 
     @property
     def last_seen(self) -> float:

@@ -46,7 +46,7 @@ class Sending:
         self._last_cast: Request | None = None
         self._held: Request | None = None
         self._hold_until = 0.0
-        self._triggers = Triggers(nodes, out, gate, self._hears, self.renumber)
+        self._triggers = Triggers(nodes, out, gate, self._hears, self._is_group_up, self.renumber)
         self._alarms: Alarms[Node] = Alarms()
         """When to look at a node's transfer."""
         self._touched: dict[Node, None] = {}
@@ -88,6 +88,7 @@ class Sending:
 
     def touch(self, node: Node) -> None:
         """Something changed for a node: `drive` looks at it."""
+        node.publish()
         self._touched[node] = None
 
     def restart(self, now: float, node: Node) -> None:
@@ -111,6 +112,7 @@ class Sending:
         for request in node.queue:
             request.engaged.discard(node.id)
         node.queue.clear()
+        self.touch(node)
         self._triggers.drop(node)
 
     def release(self, node: Node) -> None:
@@ -177,6 +179,7 @@ class Sending:
                     request.engaged.discard(node.id)
                 else:
                     self._begin(now, node, request)
+            node.publish()
         if self._cast is not None and self._cast_request is not None:
             self._drive_cast(now, self._cast, self._cast_request)
         # A cast that has just ended leaves its members to themselves.
@@ -220,8 +223,11 @@ class Sending:
     def _in_cast(self, node: Node) -> bool:
         return self._cast is not None and node.id in self._cast
 
+    def _is_group_up(self) -> bool:
+        return self.has_group
+
     def _hears(self, node: Node) -> bool:
-        return self.has_group and node.alive and _listens(node)
+        return self.has_group and node.alive and node.listens
 
     def _plan_cast(self, now: float) -> set[int]:
         """Begin a cast if it is time for one, or else tell which nodes are to wait for it."""
@@ -276,7 +282,7 @@ class Sending:
             transfers[node.id] = self._begin(now, node, request)
         for node in self._nodes.values():
             newest = node.newest_request
-            if not _listens(node):
+            if not node.listens:
                 continue
             if newest is None or is_newer(request.id, newest):
                 node.newest_request = request.id
@@ -301,11 +307,6 @@ class Sending:
                 self._nodes[node_id].doubted = DOUBT_REQUESTS if node_id in cast.behind else 0
                 self.touch(self._nodes[node_id])
             self._cast, self._cast_request = None, None
-
-
-def _listens(node: Node) -> bool:
-    """Whether a node, alive or not, has announced that it listens to the group."""
-    return not node.serial and node.hello is not None and node.hello.multicast
 
 
 def _upcoming(node: Node) -> Request | None:

@@ -44,6 +44,8 @@ class _Trigger:
     request: Request
     waiting: set[int]
     """Nodes that are to be told as soon as they are ready."""
+    told_together: bool = False
+    """Whether all of them were told by one message to the group."""
     ask_at: float = _NEVER
     """When to look whose answer is overdue."""
     hold_until: float | None = None
@@ -71,14 +73,17 @@ class Triggers:
         out: Outbound,
         gate: Gate,
         hears: Callable[[Node], bool],
+        has_group: Callable[[], bool],
         renumber: Callable[[Node, Request], None],
     ) -> None:
-        """`hears` tells whether a node takes part in multicast; `renumber` gives a request a number
+        """`hears` tells whether a node takes part in multicast, `has_group` whether there is any;
+        `renumber` gives a request a number
         that is the newest, for one node."""
         self._nodes = nodes
         self._out = out
         self._gate = gate
         self._hears = hears
+        self._has_group = has_group
         self._renumber = renumber
         self._open: dict[int, _Trigger] = {}
         """By the request's id."""
@@ -155,6 +160,14 @@ class Triggers:
                 self._ask_again(now, trigger)
 
     def _send_waiting(self, now: float) -> None:
+        first = next(iter(self._open.values()), None)
+        if first is None:
+            return
+        self._tell_together(now, first)
+        if first.told_together and not first.waiting and not first.request.ballot.here:
+            # Nobody is ready for another one yet.
+            self._look_at = now + _LOOK_S if len(self._open) > 1 else _NEVER
+            return
         busy: set[int] = set()
         for trigger in self._open.values():
             busy |= trigger.unanswered(self._gate)
@@ -165,6 +178,17 @@ class Triggers:
             busy |= trigger.waiting | trigger.unanswered(self._gate)
             if trigger.waiting:
                 self._look_at = min(self._look_at, now + _LOOK_S)
+
+    def _tell_together(self, now: float, trigger: _Trigger) -> None:
+        """The usual case at a price that does not depend on the nodes: all of them are ready."""
+        ballot = trigger.request.ballot
+        if not trigger.waiting or not self._has_group() or self._laggards:
+            return
+        if len(trigger.waiting) == ballot.asked and self._gate.can_tell(ballot):
+            self._out.cast_trigger(trigger.request, now)
+            trigger.waiting = set()
+            trigger.told_together = True
+            trigger.ask_at = now + _FIRST_LOOK_S
 
     def _send(self, now: float, trigger: _Trigger, busy: set[int]) -> None:
         """Tell those that are ready; `busy` work on another trigger, or wait for an older one."""
@@ -183,7 +207,7 @@ class Triggers:
             late = self._late(trigger, busy)
             if not late:
                 self._told(now, trigger, members)
-                self._out.cast_trigger(members, request)
+                self._out.cast_trigger_to(members, request)
                 ready = [node for node in ready if node.id in trigger.waiting]
             elif self._waits(now, trigger, members[0], late):
                 ready = [node for node in ready if node not in members]
@@ -203,7 +227,7 @@ class Triggers:
                 or (node.id in trigger.waiting and not _is_free(node, trigger.request))
                 or (node.transfer is not None and not node.transfer.completed)
             )
-            and has_source(node)
+            and node.has_source
             and self._hears(node)
             and node.id not in self._mute
         ]
@@ -257,11 +281,6 @@ class Triggers:
                 if asked >= _MUTE:
                     self._mute.add(node_id)
             trigger.ask_at = min(trigger.ask_at, since + _patience(node, asked))
-
-
-def has_source(node: Node) -> bool:
-    """Whether a node has announced an input source of its own."""
-    return node.hello is not None and node.hello.sensor
 
 
 def _is_free(node: Node, request: Request) -> bool:
