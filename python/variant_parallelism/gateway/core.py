@@ -123,6 +123,26 @@ class Core:
             if node.quarantine is not None and node.quarantine.origin == "operator"
         }
 
+    def quarantine(self, now: float, node_id: int, on: bool, reason: str) -> None:
+        """Leave a node out until it is taken back in the same way, or take back one that was left
+        out; `reason` is a line for people. VpError if the fleet has no such node."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            raise VpError(f"the fleet has no node {node_id}")
+        if on:
+            self._liveness.leave_out(now, node, Quarantine("operator", reason))
+        elif node.quarantine is not None:
+            self._liveness.take_back(now, node, reason)
+        self._drive(now)
+
+    def quarantined(self) -> dict[int, str]:
+        """The nodes that the operator left out, and why: to be kept between runs."""
+        return {
+            node.id: node.quarantine.reason
+            for node in self.nodes.values()
+            if node.quarantine is not None and node.quarantine.origin == "operator"
+        }
+
     # What the driver reports.
 
     def link_up(self, now: float, node_id: int) -> None:
