@@ -79,10 +79,15 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
     Votes of quarantined nodes count if there are no others.
     """
     ballot = request.ballot
-    here = gate.by_id(np.flatnonzero(ballot.states & HERE))
+    here = np.flatnonzero(ballot.states & HERE)
+    here = gate.by_id(here[gate.present[here]])
     votes = _votes(gate, request, here)
     silent = gate.present.copy()
     silent[here] = False
+    spared = request.plan.spared
+    if spared is None:
+        spared = here[:0]
+    silent[spared] = False
     missing = tuple(sorted(gate.ids[silent].tolist()))
     errors = {node: text for node, text in request.errors.items() if node in missing}
     best = name = score = None
@@ -102,6 +107,7 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
         missing,
         errors,
         (now - request.started) * 1000,
+        tuple(sorted(gate.ids[spared].tolist())),
         label=request.label,
         triggered=request.triggered,
     )

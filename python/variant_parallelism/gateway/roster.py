@@ -11,7 +11,7 @@ from variant_parallelism.gateway.dispatch import Timing, Transfer
 from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.requests import Request
-from variant_parallelism.gateway.types import Counters, NodeStatus, State
+from variant_parallelism.gateway.types import Counters, NodeEstimate, NodeStatus, State
 from variant_parallelism.keys import node_key
 from variant_parallelism.manifest import VariantInfo
 from variant_parallelism.wire import Deframer, Fault, Hello, ResetCause
@@ -109,7 +109,7 @@ class Node:
         gated.boot = self.hello_boot
         gated.open = self.alive and not self.unannounced
         gated.awaited = self.state == "up"
-        gated.quarantined = self.state == "quarantined"
+        gated.quarantined = self.quarantine is not None
 
     @property
     def last_seen(self) -> float:
@@ -192,7 +192,8 @@ class Node:
         """Its counters as they are now."""
         return self.gate.counters(self.slot)
 
-    def status(self) -> NodeStatus:
+    def status(self, estimate: NodeEstimate | None = None) -> NodeStatus:
+        """The node as callers see it, with what is estimated of it."""
         return NodeStatus(
             self.id,
             self.variant.name,
@@ -205,6 +206,7 @@ class Node:
             None if self.hello is None else self.hello_boot,
             self.counters,
             self.fault,
+            estimate,
         )
 
 

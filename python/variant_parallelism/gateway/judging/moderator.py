@@ -18,6 +18,7 @@ from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.roster import Node
 from variant_parallelism.gateway.types import Answer
+from variant_parallelism.gateway.votes import Votes
 
 _FIRST_SHARE = 0.5
 """How much of the time to the deadline the nodes asked first have at most."""
@@ -138,7 +139,7 @@ class Moderator:
         assert plan.patience_s is not None
         asked = np.flatnonzero(ballot.states & ASKED)
         asked = asked[self._gate.quarantined[asked] == 0]
-        sent = np.sort(ballot.sent_at(asked))
+        sent = np.sort(ballot.sent_to(asked))
         begun = float(sent[len(sent) // 2]) if len(sent) else NEVER
         if begun + plan.patience_s <= now:
             plan.hurries, plan.hurry_at = True, NEVER
@@ -198,8 +199,10 @@ class Moderator:
             gate.count(NOBODY, "early")
             gate.count(NOBODY, "spared", len(spared))
             gate.count_many(spared, {"spared": 1})
-        counted = answer.votes.counted
-        for node in answer.votes.nodes[~counted].tolist():
+        votes = answer.votes
+        assert isinstance(votes, Votes)
+        counted = votes.counted
+        for node in votes.nodes[~counted].tolist():
             gate.count(self._nodes[node].slot, "uncounted")
         if now < self._learn_at:
             return
@@ -209,8 +212,8 @@ class Moderator:
         self.judge.learn(
             Ended(
                 gate.by_id(np.flatnonzero(states & HERE)),
-                answer.votes.classes[:, 0],
-                answer.votes.latencies_ms,
+                votes.classes[:, 0],
+                votes.latencies_ms,
                 counted,
                 asked,
                 (states[asked] & HERE) > 0,
@@ -245,7 +248,9 @@ class Moderator:
         """The fleet file, or the fleet's nodes, are others now; what is known of nodes stays."""
         self._table = fleet.table.judging
         self._fleet_combiner = FleetCombiner(fleet)
-        self.judge.reload(self._table, {node.slot: node.variant.macs for node in self._nodes.values()})
+        self.judge.reload(
+            self._table, {node.slot: node.variant.macs for node in self._nodes.values()}
+        )
 
     def pardon(self, node: Node) -> None:
         """The operator takes a node back: what is held against it is forgotten."""
