@@ -147,6 +147,31 @@ def test_a_mute_member_does_not_hold_up_the_group() -> None:
     check(world, world.answer_of(world.trigger(deadline_s=3)), [0, 1, 2, 3])
 
 
+def test_a_slow_source_that_answers_questions_keeps_its_capture() -> None:
+    world = fleet_of(4)
+    world.nodes[3].capture_s = 1.5
+    first = world.trigger(deadline_s=9)
+    world.run(1.0)
+    second = world.trigger(deadline_s=9)
+    for request in (first, second):
+        check(world, world.answer_of(request), [0, 1, 2, 3])
+    assert superseded(world) == 0
+
+
+def test_a_node_that_went_away_gets_nothing_that_waited_for_it() -> None:
+    world = fleet_of(1, 2)
+    for node in (0, 1):
+        world.nodes[node].capture_s = 2.0
+    first, second = world.trigger(deadline_s=9), world.trigger(deadline_s=9)
+    world.run(0.1)
+    world.nodes[1].alive = False
+    world.core.link_down(world.now, 1, "unplugged")
+    before = len(world.sent)
+    check(world, world.answer_of(first), [0, 2])
+    check(world, world.answer_of(second), [0, 2])
+    assert all(node != 1 for node, _ in triggers(world, before))
+
+
 def test_a_restarted_node_gets_the_older_request_under_a_new_number() -> None:
     """It heard a newer trigger first: its answer counts for the older one all the same."""
     world = fleet_of(2, group=False)

@@ -23,7 +23,6 @@ from sink_events import VARIANTS, answered, one_of_each, until
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, load_fleet
 from variant_parallelism.gateway import Answered, Gateway
-from variant_parallelism.gateway.web import HttpServer
 from variant_parallelism.gateway.sinks import make_sinks
 from variant_parallelism.gateway.sinks.fan_out import Sinks
 from variant_parallelism.gateway.sinks.homeassistant import Topics, discovery_config
@@ -32,6 +31,7 @@ from variant_parallelism.gateway.sinks.prometheus import Metrics
 from variant_parallelism.gateway.sinks.records import encode, record_json
 from variant_parallelism.gateway.sinks.sink import Sink
 from variant_parallelism.gateway.sinks.spool import Record
+from variant_parallelism.gateway.web import HttpServer
 from variant_parallelism.sinks_table import JsonLinesTable, SinksTable
 
 
@@ -138,7 +138,7 @@ def test_a_sink_that_hangs_delays_nothing(tmp_path: Path) -> None:
         fleet = fleet_in(tmp_path, {})
         async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
             stuck = StuckSink()
-            sinks = Sinks(gateway, [stuck])
+            sinks = Sinks(gateway, fleet, [stuck])
             await stuck.start()
             gateway.on_event(sinks.listen)
             await gateway.wait_for_nodes(2, 20)
@@ -171,7 +171,7 @@ def test_a_sink_with_a_mistake_hurts_nobody_else(
         async with Gateway(fleet, state_dir=tmp_path) as gateway:
             broken = Broken()
             sound = JsonLinesSink(JsonLinesTable(), tmp_path, VARIANTS)
-            sinks = Sinks(gateway, [broken, sound])
+            sinks = Sinks(gateway, fleet, [broken, sound])
             await broken.start()
             await sound.start()
             for event in one_of_each():
@@ -343,7 +343,7 @@ def test_listening_never_raises(tmp_path: Path, caplog: pytest.LogCaptureFixture
     async def test() -> None:
         fleet = fleet_in(tmp_path, {})
         async with Gateway(fleet, state_dir=tmp_path) as gateway:
-            sinks = Sinks(gateway, [])
+            sinks = Sinks(gateway, fleet)
             sinks.listen(replace(answered(1), answer=None))  # type: ignore[arg-type]
             sinks.listen(replace(answered(1), answer=None))  # type: ignore[arg-type]
             await asyncio.sleep(0)

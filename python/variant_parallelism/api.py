@@ -271,7 +271,7 @@ class Quarantine(BaseModel):
     )
 
     on: bool
-    reason: Annotated[str, Field(max_length=200)] = "by the operator"
+    reason: Annotated[str, Field(max_length=200)] = ""
 
 
 class Login(BaseModel):

@@ -20,6 +20,7 @@ COMMANDS = {
     "quantize": "Turn trained variants into int8 models and measure them.",
     "compile": "Compile an int8 .tflite model into plain C.",
     "bench": "Measure a model on an emulated board.",
+    "bench-gateway": "Measure the gateway with virtual nodes.",
     "build": "Build the firmware images of a fleet.",
     "emulate": "Boot a fleet's emulated boards and keep them running.",
     "flash": "Program boards and wait until their nodes answer.",
@@ -31,7 +32,7 @@ COMMANDS = {
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 for _name, _help in COMMANDS.items():
-    _module = importlib.import_module(f"variant_parallelism.cli.{_name}")
+    _module = importlib.import_module(f"variant_parallelism.cli.{_name.replace('-', '_')}")
     app.command(name=_name, help=_help)(_module.command)
 
 

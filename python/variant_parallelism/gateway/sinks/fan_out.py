@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
+from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.service import Gateway
 from variant_parallelism.gateway.sinks.json_lines import JsonLinesSink
@@ -22,6 +24,10 @@ from variant_parallelism.gateway.types import Event, NodeChanged
 
 FLUSH_S = 5.0
 """How long what is left may take at the end."""
+_REFRESH_S = 1.0
+"""How soon a new broker is told the state of everything."""
+_HELD = 10_000
+_TABLES = (JsonLinesSink.name, SqliteSink.name, MqttSink.name)
 
 log = logging.getLogger("variant_parallelism.gateway")
 
@@ -29,15 +35,21 @@ log = logging.getLogger("variant_parallelism.gateway")
 class Sinks:
     """The sinks of one gateway, while they are open."""
 
-    def __init__(self, gateway: Gateway, sinks: list[Sink]) -> None:
-        self._sinks = sinks
+    def __init__(self, gateway: Gateway, fleet: Fleet, sinks: Iterable[Sink] = ()) -> None:
+        """`sinks` are open already; those of the fleet come with `open`."""
+        self._gateway = gateway
+        self._fleet = fleet
+        self._variants = variants_of(fleet)
+        self._sinks = {sink.name: sink for sink in sinks}
+        self._held: dict[str, deque[Record]] = {}
+        """What happens while a sink gives way to another."""
         self._metrics = Metrics(gateway, self.status)
         self._failed = False
         self._closed = False
 
     def status(self) -> list[SinkStatus]:
         """How each sink is doing."""
-        return [sink.status() for sink in self._sinks]
+        return [sink.status() for sink in self._sinks.values()]
 
     def render_metrics(self) -> tuple[bytes, str]:
         """What Prometheus is to read, and its content type. In the gateway's event loop."""
@@ -49,18 +61,84 @@ class Sinks:
             return
         try:
             record = Record(time.time(), event)
-            for sink in self._sinks:
-                sink.put(record)
+            for held in self._held.values():
+                held.append(record)
+            for name, sink in self._sinks.items():
+                if name not in self._held:
+                    sink.put(record)
             self._metrics.observe(event)
         except Exception:
             if not self._failed:
                 log.exception("the sinks missed an event")
             self._failed = True
 
+    def refresh(self) -> float:
+        """Have the broker told the state of everything; in how many seconds to do so again."""
+        mqtt = self._sinks.get(MqttSink.name)
+        if not isinstance(mqtt, MqttSink):
+            return _REFRESH_S
+        mqtt.refresh(self._gateway.counters.as_dict(), self._gateway.nodes(), time.time())
+        return mqtt.refresh_s
+
+    async def open(self) -> None:
+        """Open every sink; VpError if one cannot be, and waiting would not help."""
+        for name in _TABLES:
+            await self._start(name, self._fleet)
+
+    async def reload(self, fleet: Fleet) -> list[str]:
+        """Change to the sinks of `fleet`; the names of those that were opened, closed or changed.
+
+        The others go on. VpError if one cannot be opened; then all are as they were.
+        """
+        old = self._fleet
+        changed = [name for name in _TABLES if _key(name, old) != _key(name, fleet)]
+        self._variants.update({node.id: node.variant for node in fleet.nodes})
+        done: list[str] = []
+        try:
+            for name in changed:
+                done.append(name)
+                await self._replace(name, fleet)
+        except VpError:
+            for name in done:
+                with contextlib.suppress(VpError):
+                    await self._replace(name, old)
+            raise
+        self._fleet = fleet
+        return changed
+
     async def close(self, limit_s: float) -> None:
         """Write what waits, all sinks at once, for at most `limit_s`."""
         self._closed = True
-        await asyncio.gather(*(sink.stop(limit_s) for sink in self._sinks))
+        await asyncio.gather(*(sink.stop(limit_s) for sink in self._sinks.values()))
+
+    async def _replace(self, name: str, fleet: Fleet) -> None:
+        """Both may want the same file or client id, so the old sink ends before the new begins."""
+        held = self._held[name] = deque(maxlen=_HELD)
+        try:
+            if name in self._sinks:
+                await self._sinks[name].stop(FLUSH_S)
+            await self._start(name, fleet)
+        finally:
+            del self._held[name]
+            for record in held:
+                if name in self._sinks:
+                    self._sinks[name].put(record)
+
+    async def _start(self, name: str, fleet: Fleet) -> None:
+        """Open a sink, if the fleet has it, and tell it what holds at present."""
+        self._sinks.pop(name, None)
+        sink = _make(name, fleet, self._variants)
+        if sink is None:
+            return
+        try:
+            await sink.start()
+        except BaseException:
+            await sink.stop(0.0)
+            raise
+        for node in self._gateway.nodes():
+            if node.state != "unknown":
+                sink.put(Record(time.time(), NodeChanged(node.id, node.state, node.reason)))
+        self._sinks[name] = sink
 
 
 @asynccontextmanager
@@ -73,20 +151,13 @@ async def make_sinks(
     for at most `flush_s`, in seconds, then given up and counted. VpError if a sink cannot be
     opened and waiting would not help.
     """
-    made = _make(fleet)
-    sinks = Sinks(gateway, made)
+    sinks = Sinks(gateway, fleet)
     refreshing: asyncio.Task[None] | None = None
     stop_listening: Callable[[], None] | None = None
     try:
-        for sink in made:
-            await sink.start()
-        for node in gateway.nodes():
-            if node.state != "unknown":
-                sinks.listen(NodeChanged(node.id, node.state, node.reason))
+        await sinks.open()
         stop_listening = gateway.on_event(sinks.listen)
-        mqtt = next((sink for sink in made if isinstance(sink, MqttSink)), None)
-        if mqtt is not None:
-            refreshing = asyncio.create_task(_refresh(gateway, mqtt))
+        refreshing = asyncio.create_task(_refresh(sinks))
         yield sinks
     finally:
         if stop_listening is not None:
@@ -98,20 +169,26 @@ async def make_sinks(
         await sinks.close(flush_s)
 
 
-def _make(fleet: Fleet) -> list[Sink]:
+def _make(name: str, fleet: Fleet, variants: dict[int, str]) -> Sink | None:
     table, folder = fleet.table.sinks, fleet.path.parent
-    variants = variants_of(fleet)
-    sinks: list[Sink] = []
-    if table.jsonl is not None:
-        sinks.append(JsonLinesSink(table.jsonl, folder, variants))
-    if table.sqlite is not None:
-        sinks.append(SqliteSink(table.sqlite, folder, variants))
-    if table.mqtt is not None:
-        sinks.append(MqttSink(table.mqtt, folder, fleet))
-    return sinks
+    if name == JsonLinesSink.name and table.jsonl is not None:
+        return JsonLinesSink(table.jsonl, folder, variants)
+    if name == SqliteSink.name and table.sqlite is not None:
+        return SqliteSink(table.sqlite, folder, variants)
+    if name == MqttSink.name and table.mqtt is not None:
+        return MqttSink(table.mqtt, folder, fleet)
+    return None
 
 
-async def _refresh(gateway: Gateway, mqtt: MqttSink) -> None:
+def _key(name: str, fleet: Fleet) -> object:
+    """What a sink is made of: a change of it needs another sink."""
+    table = getattr(fleet.table.sinks, name)
+    if name != MqttSink.name or table is None:
+        return table
+    # The broker is told which nodes there are.
+    return table, [(node.id, node.variant, node.board) for node in fleet.nodes]
+
+
+async def _refresh(sinks: Sinks) -> None:
     while True:
-        mqtt.refresh(gateway.counters.as_dict(), gateway.nodes(), time.time())
-        await asyncio.sleep(mqtt.refresh_s)
+        await asyncio.sleep(sinks.refresh())

@@ -36,7 +36,7 @@ _TYPES = (
 
 
 class TriggerQuery(BaseModel):
-    """How to ask. Both default to the fleet's own."""
+    """How to ask. k and the deadline default to the fleet's own."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,15 +47,15 @@ class TriggerQuery(BaseModel):
         float | None,
         Field(description="Longest wait, in milliseconds; by default the fleet's. At most 600000."),
     ] = None
-
-
-class ClassifyQuery(TriggerQuery):
-    """How to ask, and what is known of the image."""
-
     label: Annotated[
         str | None,
         Field(description="The right class, by name or index, if known; comes back in the answer."),
     ] = None
+
+
+class ClassifyQuery(TriggerQuery):
+    """How to ask, and how large raw pixels are."""
+
     height: Annotated[
         int | None, Field(description="Of raw pixels. With it, the body is no PNG or JPEG.")
     ] = None
@@ -87,6 +87,20 @@ def classify_routes(web: Web) -> APIRouter:
             asked = web.gateway.classify(
                 image, k=query.k, deadline_ms=query.deadline_ms, label=label
             )
+            return _reply(await _unless_gone(request, asked))
+
+    @router.post(
+        "/v1/trigger",
+        summary="Have the nodes capture what they see, and answer",
+        response_model=Answer,
+        responses=errors(400, 429) | no_answer("No node answered."),
+    )
+    async def trigger(request: Request, query: Annotated[TriggerQuery, Query()]) -> JSONResponse:
+        """One message makes every node that has an input source of its own capture, infer and
+        answer. The votes are about what each node saw."""
+        label = _label(query.label, web.gateway.fleet.manifest.classes)
+        with web.limits.in_flight():
+            asked = web.gateway.trigger(k=query.k, deadline_ms=query.deadline_ms, label=label)
             return _reply(await _unless_gone(request, asked))
 
     return router

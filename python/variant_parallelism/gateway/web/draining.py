@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_LONGEST_S = 10.0
+DRAIN_TIMEOUT_S = 5.0
 _MOST_BYTES = 64 * 1024 * 1024
 
 
@@ -33,6 +33,10 @@ class Draining:
             return message
 
         async def drained(message: Message) -> None:
+            nonlocal ended
+            if message.get("status") == 408:
+                # That it does not come is why.
+                ended = True
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
             if not last or ended or not _has_body(scope):
                 await send(message)
@@ -40,7 +44,7 @@ class Draining:
             await send({**message, "more_body": True})
             taken = 0
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LONGEST_S):
+                async with asyncio.timeout(DRAIN_TIMEOUT_S):
                     while not ended and taken < _MOST_BYTES:
                         taken += len((await observed()).get("body", b""))
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from variant_parallelism.api import FleetCounters, FleetInfo, Nodes
+from variant_parallelism.api import FleetCounters, FleetInfo, Node, Nodes, Quarantine
 from variant_parallelism.errors import VpError
 from variant_parallelism.gateway.report import node_json
 from variant_parallelism.gateway.web.context import Web
@@ -37,6 +37,21 @@ def fleet_routes(web: Web) -> APIRouter:
                 "nodes": [node_json(node) for node in web.gateway.nodes()],
             }
         )
+
+    @router.post(
+        "/v1/nodes/{node}/quarantine",
+        summary="Leave a node's votes out, or count them again",
+        response_model=Node,
+        responses=errors(404),
+    )
+    async def quarantine(node: int, wanted: Quarantine) -> JSONResponse:
+        """A node in quarantine is still asked, but nobody waits for it and its votes do not count,
+        until it is taken back in the same way, also after a restart."""
+        if all(known.id != node for known in web.gateway.nodes()):
+            raise Problem(404, f"the fleet has no node {node}")
+        web.gateway.quarantine(node, wanted.on, wanted.reason)
+        status = next(known for known in web.gateway.nodes() if known.id == node)
+        return JSONResponse(node_json(status))
 
     @router.get(
         "/v1/counters",

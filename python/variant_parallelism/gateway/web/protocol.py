@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from variant_parallelism.api import HttpCounters
 
 HEAD_TIMEOUT_S = 10.0
-"""For a request's head to arrive, and for what a refused request still sends."""
+"""For a request's head to arrive."""
 
 READ_TIMEOUT_S = 20.0
 """For a caller to take what is sent to it."""
@@ -57,8 +57,12 @@ class _LimitedProtocol(H11Protocol):
             self._await_head()
 
     def on_response_complete(self) -> None:
+        unfinished = self.conn.their_state is h11.SEND_BODY
+        # This may begin with the next request.
         super().on_response_complete()
-        if self.cycle.response_complete:
+        if unfinished:
+            self.transport.close()
+        elif self.cycle.response_complete:
             self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -96,7 +100,7 @@ class _LimitedProtocol(H11Protocol):
 
     def _head_late(self) -> None:
         self._head_timer = None
-        if self.conn.trailing_data[0] or self.conn.their_state is h11.SEND_BODY:
+        if self.conn.trailing_data[0]:
             self.counters.too_slow += 1
             self._say(408, f"the request did not arrive within {HEAD_TIMEOUT_S:g} seconds")
         else:

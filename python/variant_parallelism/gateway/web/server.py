@@ -52,10 +52,10 @@ class HttpServer:
             inputs=Inputs(gateway),
             history=History(gateway),
         )
-        connections = 2 * limits.max_in_flight + MAX_SUBSCRIBERS + _SPARE_CONNECTIONS
+        self.max_connections = 2 * limits.max_in_flight + MAX_SUBSCRIBERS + _SPARE_CONNECTIONS
         config = uvicorn.Config(
             make_app(self._web),
-            http=limited_protocol(counters, connections),
+            http=limited_protocol(counters, self.max_connections),
             log_config=None,
             log_level="error",
             access_log=False,

@@ -1,0 +1,117 @@
+"""`vp bench-gateway` in small: every measurement is there, and its counts add up."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from free_ports import free_ports
+from variant_parallelism.cli import app
+from variant_parallelism.errors import VpError
+from variant_parallelism.fleet import load_fleet
+from variant_parallelism.gateway_bench.bounds import open_socket, plain
+from variant_parallelism.gateway_bench.jobs import Measured
+from variant_parallelism.gateway_bench.plain import PlainGateway
+from variant_parallelism.gateway_bench.report import ratios, verdicts
+from variant_parallelism.gateway_bench.run import KINDS
+from variant_parallelism.virtual import VirtualNodes, trigger_answer, write_virtual_fleet
+
+NODES = 3
+
+
+def test_every_measurement_is_made() -> None:
+    result = CliRunner().invoke(
+        app,
+        [
+            "bench-gateway",
+            *("--nodes", str(NODES), "--seconds", "0.3"),
+            *("--in-flight", "2", "--rate", "20", "--json"),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    measured = {one["kind"]: Measured.model_validate(one) for one in report["measured"]}
+    assert tuple(measured) == KINDS
+    for one in measured.values():
+        assert one.nodes == NODES
+        assert one.seconds > 0 and one.cpu_s > 0 and one.rss_before > 0
+        assert one.wrong == one.lost == 0
+    for kind in ("triggered", "images", "latency"):
+        one = measured[kind]
+        assert one.requests == one.answers > 0
+        assert one.predictions == one.answers * NODES
+    assert measured["plain"].predictions == measured["plain"].answers * NODES > 0
+    assert measured["bare"].predictions >= NODES
+    assert measured["latency"].requests == 6
+    assert measured["latency"].added_us is not None and measured["latency"].added_us[0] > 0
+    assert set(report["ratios"]) == {str(NODES)}
+
+
+def test_memory_over_so_many_answers() -> None:
+    result = CliRunner().invoke(app, ["bench-gateway", "--nodes", "2", "--answers", "60"])
+    assert result.exit_code == 0, result.output
+    assert "vp gateway, triggered" in result.output
+    assert "memory grows by" in result.output
+
+
+@pytest.mark.parametrize("sizes", ["eight", "0", "8,,9", "100000"])
+def test_impossible_fleets_are_refused(sizes: str) -> None:
+    result = CliRunner().invoke(app, ["bench-gateway", "--nodes", sizes])
+    assert isinstance(result.exception, VpError)
+    assert str(result.exception).startswith(f"--nodes {sizes}: ")
+
+
+def test_the_plain_gateway_checks_what_the_real_one_does(tmp_path: Path) -> None:
+    gateway_port, node_port = free_ports(socket.SOCK_DGRAM, 2)
+    fleet = load_fleet(write_virtual_fleet(tmp_path, NODES, ports=(gateway_port, node_port)))
+    with VirtualNodes(fleet), open_socket(fleet) as opened:
+        opened.setblocking(True)
+        opened.settimeout(20)
+        gateway = PlainGateway(fleet, opened, 5)
+        asked = gateway.ask()
+        heard: list[bytes] = []
+        done = None
+        while done is None:
+            heard.append(opened.recv(2048))
+            done = gateway.take(heard[-1])
+        assert done == (asked, trigger_answer(asked, 0, 10, 1)[0][0])
+        assert all(gateway.take(message) is None for message in heard)
+        gateway.ask()
+        damaged = bytearray(opened.recv(2048))
+        damaged[-1] ^= 1
+        assert gateway.take(bytes(damaged)) is None
+    with VirtualNodes(fleet, boot=99):
+        counted = plain(fleet, 6, 0.2, 2, lambda done: None)
+    assert counted.answers > 0 and counted.wrong == 0
+
+
+def test_ratios_and_verdicts() -> None:
+    def one(kind: str, predictions: int, cpu_s: float, **more: object) -> Measured:
+        return Measured.model_validate(
+            {"kind": kind, "nodes": 8, "seconds": 2.0, "cpu_s": cpu_s, "predictions": predictions}
+            | more
+        )
+
+    measured = [
+        one("bare", 1000, 1.0),
+        one("plain", 50, 2.0),
+        one(
+            "triggered", 500, 2.0, wrong=3, dropped=7, rss=[(0, 10), (500_000, 10), (1_000_000, 12)]
+        ),
+    ]
+    assert ratios(measured, 8) == {
+        "times_plain": 10.0,
+        "times_plain_per_core": 10.0,
+        "of_bare": 0.5,
+        "of_bare_per_core": 0.25,
+    }
+    assert ratios(measured[:2], 8)["times_plain"] is None
+    text = "\n".join(verdicts(measured))
+    assert "10.0 times the plain gateway" in text
+    assert "50% of the bare receive rate" in text
+    assert "3 answers are WRONG" in text
+    assert "7 datagrams did not fit" in text
