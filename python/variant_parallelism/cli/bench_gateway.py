@@ -40,8 +40,8 @@ def command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from variant_parallelism.gateway_bench.report import as_json as report
     from variant_parallelism.gateway_bench.report import WIDTH, table, verdicts
+    from variant_parallelism.gateway_bench.report import as_json as report
     from variant_parallelism.gateway_bench.run import KINDS, Options, cores, run_benchmark
 
     options = Options(_sizes(nodes), seconds, in_flight, rate, answers, seed)
