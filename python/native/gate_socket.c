@@ -58,18 +58,27 @@ void vp_gate_index(vp_gate *gate)
 
 static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255};
 
-static uint32_t sender(const vp_gate *gate, const struct sockaddr_in6 *from)
+static void take(vp_gate *gate, const struct sockaddr_in6 *from, const uint8_t *message,
+                 uint32_t size, double now)
 {
-    if (from->sin6_family == AF_INET6) {
-        return vp_gate_find(gate, from->sin6_addr.s6_addr, ntohs(from->sin6_port),
-                            from->sin6_scope_id);
-    }
-    struct sockaddr_in from4;
     uint8_t address[16];
-    memcpy(&from4, from, sizeof(from4));
-    memcpy(address, mapped, sizeof(mapped));
-    memcpy(address + sizeof(mapped), &from4.sin_addr, 4);
-    return vp_gate_find(gate, address, ntohs(from4.sin_port), 0);
+    uint16_t port = ntohs(from->sin6_port);
+    uint32_t scope = from->sin6_scope_id;
+    if (from->sin6_family == AF_INET6) {
+        memcpy(address, &from->sin6_addr, sizeof(address));
+    } else {
+        struct sockaddr_in from4;
+        memcpy(&from4, from, sizeof(from4));
+        memcpy(address, mapped, sizeof(mapped));
+        memcpy(address + sizeof(mapped), &from4.sin_addr, 4);
+        port = ntohs(from4.sin_port);
+        scope = 0;
+    }
+    const uint32_t slot = vp_gate_find(gate, address, port, scope);
+    if (slot != VP_GATE_NOBODY ||
+        !vp_gate_stranger(gate, message, size, address, port, scope)) {
+        (void)vp_gate_take(gate, slot, message, size, size, now);
+    }
 }
 
 int vp_gate_receive(vp_gate *gate, int socket, double now)
@@ -96,8 +105,7 @@ int vp_gate_receive(vp_gate *gate, int socket, double now)
     for (int i = 0; i < received; i++) {
         /* With MSG_TRUNC the length is the datagram's own; a message longer than its room is none,
          * however much of it is there. */
-        const uint32_t size = headers[i].msg_len;
-        (void)vp_gate_take(gate, sender(gate, &from[i]), parts[i].iov_base, size, size, now);
+        take(gate, &from[i], parts[i].iov_base, headers[i].msg_len, now);
     }
     return received;
 }

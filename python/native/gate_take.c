@@ -135,20 +135,52 @@ static int take(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t siz
     return vp_gate_vote(gate, slot, &prediction, wire_bytes, now);
 }
 
+static vp_gate_record *keep(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t size,
+                            uint32_t wire_bytes, int verdict)
+{
+    vp_gate_record *record = &gate->records[gate->record_count];
+    uint8_t *kept = gate->messages + (size_t)gate->record_count * VP_GATE_ROOM;
+    if (message != kept) {
+        memmove(kept, message, size);
+    }
+    memset(record, 0, sizeof(*record));
+    record->size = (uint32_t)size;
+    record->wire_bytes = wire_bytes;
+    record->slot = (uint16_t)slot;
+    record->verdict = (uint8_t)verdict;
+    gate->record_count++;
+    return record;
+}
+
 int vp_gate_take(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t size,
                  uint32_t wire_bytes, double now)
 {
     const int verdict = take(gate, slot, message, size, wire_bytes, now);
     if (verdict >= VP_GATE_PASSED) {
-        const unsigned at = gate->record_count++;
-        uint8_t *kept = gate->messages + (size_t)at * VP_GATE_ROOM;
-        if (message != kept) {
-            memmove(kept, message, size);
-        }
-        gate->records[at] =
-            (vp_gate_record){(uint32_t)size, wire_bytes, (uint16_t)slot, (uint8_t)verdict};
+        (void)keep(gate, slot, message, size, wire_bytes, verdict);
     }
     return verdict;
+}
+
+int vp_gate_stranger(vp_gate *gate, const uint8_t *message, size_t size,
+                     const uint8_t address[16], uint16_t port, uint32_t scope)
+{
+    vp_wire_header header;
+    unsigned strangers = 0;
+    for (unsigned i = 0; i < gate->record_count; i++) {
+        strangers += gate->records[i].verdict == VP_GATE_STRANGER;
+    }
+    if (strangers >= VP_GATE_STRANGERS ||
+        vp_message_peek(message, size, &header) != VP_WIRE_OK || header.type != VP_HELLO ||
+        header.fleet != gate->fleet) {
+        return 0;
+    }
+    vp_gate_record *record =
+        keep(gate, VP_GATE_NOBODY, message, size, (uint32_t)size, VP_GATE_STRANGER);
+    memcpy(record->address, address, sizeof(record->address));
+    record->port = port;
+    record->scope = scope;
+    return 1;
 }
 
 void vp_gate_clear(vp_gate *gate)

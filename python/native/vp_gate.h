@@ -22,6 +22,7 @@ extern "C" {
 #define VP_GATE_ROOM 544           /**< Bytes kept of each; longer ones are no messages. */
 #define VP_GATE_REQUESTS 65536     /**< Numbers that a request can have. */
 #define VP_GATE_NOBODY 65535       /**< Slot of a source that is no node. */
+#define VP_GATE_STRANGERS 8        /**< Most of them that a batch tells of. */
 
 enum vp_gate_error {
     VP_GATE_UNSUPPORTED = -1, /**< Not on this system. */
@@ -60,7 +61,9 @@ enum vp_gate_verdict {
     VP_GATE_DROPPED = 0, /**< Counted. */
     VP_GATE_VOTED = 1,   /**< In its ballot. */
     VP_GATE_PASSED = 2,  /**< Authentic and new: to be read and acted on. */
-    VP_GATE_STALE = 3    /**< Counted as a replay, of a node that is not up. */
+    VP_GATE_STALE = 3,   /**< Counted as a replay, of a node that is not up. */
+    VP_GATE_STRANGER = 4 /**< Looks like a HELLO of the fleet, but from nowhere known: neither
+                          *   verified nor counted. */
 };
 
 enum vp_vote_state {
@@ -118,6 +121,9 @@ typedef struct vp_gate_node {
 typedef struct vp_gate_record {
     uint32_t size;
     uint32_t wire_bytes;
+    uint32_t scope;      /**< With the next two: where a stranger sent from. */
+    uint16_t port;
+    uint8_t address[16];
     uint16_t slot;
     uint8_t verdict;
 } vp_gate_record;
@@ -154,6 +160,11 @@ void vp_gate_clear(vp_gate *gate);
  *  `wire_bytes` bytes; at most VP_GATE_BATCH after a clear. @return enum vp_gate_verdict. */
 int vp_gate_take(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t size,
                  uint32_t wire_bytes, double now);
+
+/** Note a message from an address that is no node's, if it looks like a HELLO of the fleet. It
+ *  counts against the VP_GATE_BATCH. @return 1, or 0 if it is to be taken. */
+int vp_gate_stranger(vp_gate *gate, const uint8_t *message, size_t size,
+                     const uint8_t address[16], uint16_t port, uint32_t scope);
 
 /** Put the prediction of a verified message into its ballot. @return VP_GATE_VOTED,
  *  VP_GATE_DROPPED (counted) or, if no open request asked for it, VP_GATE_PASSED. */

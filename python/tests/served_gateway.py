@@ -13,7 +13,7 @@ from fleet_factory import make_fleet
 from free_ports import free_ports
 from loopback_nodes import LoopbackFleet
 from variant_parallelism.fleet import Fleet, GatewayTable, NodeTable
-from variant_parallelism.gateway import Gateway
+from variant_parallelism.gateway import Event, Gateway
 from variant_parallelism.gateway.web import HttpServer
 
 NODES = 2
@@ -32,6 +32,11 @@ class Served:
     @property
     def port(self) -> int:
         return self.server.port
+
+    def tell(self, event: Event) -> None:
+        """Have the gateway tell this."""
+        for listener in self.gateway._listeners:
+            listener(event)
 
     @property
     def url(self) -> str:

@@ -15,6 +15,7 @@ from simulated_node import HELLO_S, SimulatedNode, entries_of
 from variant_parallelism import wire
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway import Answer, Answered, Core, Event
+from variant_parallelism.gateway.reloading import Changes
 
 __all__ = ["FIFO", "HELLO_S", "Faults", "SimulatedNode", "World", "entries_of", "ready", "states"]
 
@@ -68,6 +69,8 @@ class World:
         self.tap: Callable[[int, bytes], bytes | None] = lambda node, message: message
         self.loses: Callable[[int | None, bytes], bool] = lambda node, data: False
         """Whether what the gateway sends is lost for a node, or for all of the group (None)."""
+        self.highest: dict[int, int] = {}
+        """What a gateway keeps of the nodes' counters."""
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self.core = Core(fleet, boot, **core)  # type: ignore[arg-type]
         self.nodes = {node.id: SimulatedNode(self, node) for node in fleet.nodes}
@@ -89,10 +92,31 @@ class World:
         serial = node in self.bytes_per_s
         data = wire.frame(tapped) if serial else tapped
         for delay, arriving in self._through(data):
-            if serial:
-                self.at(delay, lambda d=arriving: self.core.stream(self.now, node, d))  # type: ignore[misc]
-            else:
-                self.at(delay, lambda d=arriving: self.core.datagram(self.now, node, d))  # type: ignore[misc]
+            self.at(delay, lambda d=arriving: self._arrive(node, serial, d))  # type: ignore[misc]
+
+    def _arrive(self, node: int, serial: bool, data: bytes) -> None:
+        there = node in self.core.nodes
+        if not serial:
+            self.core.datagram(self.now, node if there else None, data)
+        elif there:
+            self.core.stream(self.now, node, data)
+
+    def reload(self, fleet: Fleet) -> Changes:
+        """Another version of the fleet file; boards that it has anew, or changed, boot."""
+        told = self.core.reload(self.now, fleet, self.highest)
+        self.fleet = fleet
+        self.bytes_per_s = {node.id: 11_000.0 for node in fleet.nodes if node.serial}
+        for node in (*told.removed, *told.replaced):
+            self.nodes[node].alive = False
+        for table in fleet.nodes:
+            if table.id in told.added or table.id in told.replaced:
+                before = self.nodes.get(table.id)
+                boot = 1 if before is None else (before.counter >> 16) + 1
+                self.nodes[table.id] = SimulatedNode(self, table, boot)
+            if table.id in told.opening:
+                self.core.link_up(self.now, table.id)
+        self._collect()
+        return told
 
     def _to_group(self, data: bytes) -> None:
         self.sent.append((self.now, None, data))
@@ -155,6 +179,7 @@ class World:
                 self._to_group(data)
             else:
                 self._to_node(node, data)
+        self.highest.update(self.core.highest_counters())
         self.events.extend(self.core.events)
         self.core.events.clear()
 

@@ -14,6 +14,7 @@ from free_ports import free_ports
 from loopback_nodes import loopback_fleet, nodes_of, run
 from simulated_fleet import entries_of
 from variant_parallelism.gateway import Gateway
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.udp_link import UdpLink
 from variant_parallelism.wire import CHUNK_SIZE
 
@@ -73,13 +74,21 @@ def test_without_a_way_to_the_group_it_says_so_once_and_goes_on(
     ]
 
 
+class _Deaf:
+    gate = Gate(1, 10, 1)
+
+    def on_datagram(self, node_id: int | None, data: bytes) -> None: ...
+    def on_socket(self, socket: int) -> None: ...
+
+
 def test_the_socket_sends_to_its_own_network_alone() -> None:
     async def test() -> None:
-        link = UdpLink(lambda node, data: None)
+        link = UdpLink(_Deaf())
         await link.bind("127.0.0.1:0")
         assert link.use_group(f"{GROUP}:47801", "127.0.0.1") is None
         await link.start()
-        bound = link._transport.get_extra_info("socket")  # type: ignore[union-attr]
+        bound = link._socket
+        assert bound is not None
         assert bound.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 1
         interface = bound.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, 4)
         assert interface == socket.inet_aton("127.0.0.1")
@@ -90,7 +99,7 @@ def test_the_socket_sends_to_its_own_network_alone() -> None:
 
 def test_an_ipv6_gateway_has_no_ipv4_group() -> None:
     async def test() -> None:
-        link = UdpLink(lambda node, data: None)
+        link = UdpLink(_Deaf())
         await link.bind("[::1]:0")
         assert (
             link.use_group(f"{GROUP}:47801", "127.0.0.1") == "[gateway] listen is no IPv4 address"

@@ -48,6 +48,7 @@ class Answering:
         self._gate = gate
         self._events = events
         self._deadlines: Alarms[Request] = Alarms()
+        self._concluded_at = 0.0
         self._dirty: dict[Request, None] = {}
         """Those that may be over."""
 
@@ -106,7 +107,19 @@ class Answering:
 
     def wake_at(self) -> float:
         """When `conclude` has something to do, if nothing arrives before."""
-        return float("-inf") if self._dirty else self._deadlines.wake_at()
+        return self._concluded_at if self._dirty else self._deadlines.wake_at()
+
+    def reload(self, fleet: Fleet, gone: list[Node]) -> None:
+        """Answer for `fleet` from here on. Nodes that are `gone` are not waited for; the votes that
+        they gave count as they would have."""
+        for request in self._book.open.values():
+            for node in gone:
+                request.ballot.withdraw(node.slot)
+            if request.combiner is None and any(request.has_vote(node) for node in gone):
+                request.combiner = self.moderator.combiner
+        self._fleet = fleet
+        self.moderator.reload(fleet)
+        self.states_changed()
 
     # Who takes part.
 
@@ -186,6 +199,7 @@ class Answering:
         """End the requests that nobody is waited for any more, and those at their deadline."""
         if not self._dirty and self._deadlines.wake_at() > now:
             return
+        self._concluded_at = now
         dirty, self._dirty = self._dirty, {}
         for request in dirty:
             if self._is_open(request) and not request.ballot.here and not request.ballot.awaited:
@@ -210,6 +224,7 @@ class Answering:
         for node in nodes:
             able = not request.triggered or has_source(node)
             if node.alive and able and not request.asked(node):
+                request.ballot.grow(self._gate.size)
                 self._sending.ask(node, request)
 
     def _finish(self, now: float, request: Request) -> None:
@@ -221,7 +236,8 @@ class Answering:
         image = None
         if not request.triggered:
             image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
-        answer = conclude(self._fleet, self.moderator.combiner, self._gate, request, now)
+        combiner = request.combiner or self.moderator.combiner
+        answer = conclude(self._fleet, combiner, self._gate, request, now)
         self._events.append(Answered(answer, image))
         self._forget(request)
         self.moderator.ended(now, request, answer)

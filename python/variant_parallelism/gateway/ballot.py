@@ -76,6 +76,21 @@ class Ballot:
             row.state |= ASKED
             self.c.awaited += awaited
 
+    def withdraw(self, slot: int) -> None:
+        """A node is not asked any more; a vote that is here stays."""
+        if slot < self.size and not self._rows[slot].state & HERE:
+            self._rows[slot].state = 0
+
+    def grow(self, size: int) -> None:
+        """Room for slots that are newer than the ballot."""
+        if size <= self.size:
+            return
+        rows: NDArray[np.void] = np.zeros(size, _VOTE)
+        rows[: self.size] = self.rows
+        self._rows = ffi.from_buffer("vp_vote[]", rows, require_writable=True)
+        self.rows, self.size = rows, size
+        self.c.votes, self.c.size = self._rows, size
+
     def recount(self, awaited: NDArray[np.uint8]) -> None:
         """Count anew who is waited for; `awaited` (slots,) are the nodes that may be."""
         silent = self.states & (ASKED | HERE | ERROR) == ASKED

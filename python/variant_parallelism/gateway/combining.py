@@ -79,16 +79,13 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
     Votes of quarantined nodes count if there are no others.
     """
     ballot = request.ballot
-    here = np.flatnonzero(ballot.states & HERE)
-    here = gate.by_id(here[gate.present[here]])
+    here = gate.by_id(np.flatnonzero(ballot.states & HERE))
     votes = _votes(gate, request, here)
     silent = gate.present.copy()
     silent[here] = False
-    spared = request.plan.spared
-    if spared is None:
-        spared = here[:0]
+    spared = here[:0] if request.plan.spared is None else request.plan.spared
     silent[spared] = False
-    missing = tuple(sorted(gate.ids[silent].tolist()))
+    missing = tuple(sorted(set(gate.ids[silent].tolist()) - set(votes.nodes.tolist())))
     errors = {node: text for node, text in request.errors.items() if node in missing}
     best = name = score = None
     shares = np.zeros(len(fleet.manifest.classes))

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet
+from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway.answering import Answering
-from variant_parallelism.gateway.gate import BATCH, NOBODY, UNSUPPORTED, Gate
+from variant_parallelism.gateway.gate import BATCH, NOBODY, UNSUPPORTED, Gate, Record
 from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
+from variant_parallelism.gateway.reloading import Changes, changes
 from variant_parallelism.gateway.requests import Request, RequestBook
-from variant_parallelism.gateway.roster import Node, make_nodes
+from variant_parallelism.gateway.roster import Node, make_node, make_nodes, make_timing
 from variant_parallelism.gateway.sending import Sending
 from variant_parallelism.gateway.types import Counters, Event, NodeStatus
 from variant_parallelism.wire import (
@@ -39,7 +40,7 @@ from variant_parallelism.wire import (
     unpack,
 )
 
-_BATCHES = 8
+_BATCHES = 4
 """Batches of datagrams after which others get their turn."""
 
 
@@ -131,6 +132,49 @@ class Core:
             if node.quarantine is not None and node.quarantine.origin == "operator"
         }
 
+    def reload(self, now: float, fleet: Fleet, highest: dict[int, int]) -> Changes:
+        """Become the core of `fleet`, which `check_reload` found possible; see `reloading`.
+
+        Nodes that are added or reached in another way need a `link_up`. `highest` is as in the
+        constructor.
+        """
+        told = changes(self.fleet, fleet)
+        tables = {table.id: table for table in fleet.nodes}
+        gone = [self.nodes[node] for node in (*told.removed, *told.replaced)]
+        for node in gone:
+            stays = node.id in tables
+            reason = "the fleet file says something else of it" if stays else "left the fleet file"
+            self._liveness.drop(now, node, reason)
+            self._gate.retire(node.slot)
+        for node_id in told.moved:
+            self._liveness.link_down(now, self.nodes[node_id], "the fleet file has another way")
+        nodes = {table.id: self._reloaded(fleet, table, told, highest) for table in fleet.nodes}
+        self.nodes.clear()
+        self.nodes.update(nodes)
+        self.fleet = fleet
+        self._liveness.reload(now, fleet)
+        self._answering.reload(fleet, gone)
+        self._drive(now)
+        return told
+
+    def _reloaded(
+        self, fleet: Fleet, table: NodeTable, told: Changes, highest: dict[int, int]
+    ) -> Node:
+        """The node of a table: the one that there is, or a new one."""
+        old = self.nodes.get(table.id)
+        if old is None:
+            return make_node(fleet, table, self._gate, highest.get(table.id))
+        if table.id not in told.replaced:
+            old.table, old.variant = table, fleet.variant_of(table)
+            if table.id in told.moved:
+                old.timing = make_timing(table)
+            return old
+        node = make_node(fleet, table, self._gate, old.highest_counter)
+        # The board may be the same one, and remembers what it was sent.
+        node.last_counter, node.newest_request = old.last_counter, old.newest_request
+        node.quarantine, node.reason = old.quarantine, old.reason
+        return node
+
     # What the driver reports.
 
     def link_up(self, now: float, node_id: int) -> None:
@@ -189,6 +233,9 @@ class Core:
     def _act(self, now: float) -> None:
         """Read what the gate left to be read, then take the votes that it put into ballots."""
         for record in self._gate.records():
+            if record.stranger is not None:
+                self._stranger(now, record)
+                continue
             node = self.nodes.get(self._gate.id_at(record.slot))
             if node is None:
                 continue
@@ -197,6 +244,11 @@ class Core:
             else:
                 self._receive(now, node, record.message, record.wire_bytes)
         self._answering.voted()
+
+    def _stranger(self, now: float, record: Record) -> None:
+        """What says that it is a node, from an address that is none's."""
+        for name, amount in (("messages_in", 1), ("bytes_in", record.wire_bytes), ("foreign", 1)):
+            self._gate.count(NOBODY, name, amount)
 
     def _receive(self, now: float, node: Node, message: bytes, wire_bytes: int) -> None:
         header = peek(message)

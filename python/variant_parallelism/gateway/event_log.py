@@ -127,14 +127,15 @@ class EventLog(logging.Handler):
             variant = self._variants.get(event.node, "")
             return f"node {event.node} ({variant}) {event.state}: {event.reason}"
         if isinstance(event, Answered):
-            return summary(answer_json(event.answer), len(self._variants))
+            return summary(answer_json(event.answer))
         return "" if event is None else event.text
 
 
-def summary(answer: dict[str, Any], nodes: int) -> str:
+def summary(answer: dict[str, Any]) -> str:
     """One line about an answer in its JSON form."""
     if answer["class"] is None:
         return f"request {answer['request']}: no node answered in {answer['latency_ms']:.0f} ms"
+    nodes = len(answer["votes"]) + len(answer["missing"])
     return (
         f"request {answer['request']}: {answer['name']}, score {answer['score']:.3f}, "
         f"{len(answer['votes'])} of {nodes} nodes, {answer['latency_ms']:.0f} ms"

@@ -41,13 +41,26 @@ _NODE = np.dtype(
 )
 
 
+class Source(NamedTuple):
+    """Where a datagram came from. IPv4 addresses are mapped ones."""
+
+    address: IPv6Address
+    port: int
+    scope: int
+
+
 class Record(NamedTuple):
-    """A message that Python has to read. `stale`: it was dropped as a replay."""
+    """A message that Python has to read. `stale`: it was dropped as a replay.
+
+    `stranger` is set if it looks like a HELLO of the fleet and came from no node's address: nothing
+    was verified or counted then.
+    """
 
     slot: int
     stale: bool
     message: bytes
     wire_bytes: int
+    stranger: Source | None = None
 
 
 class Release(NamedTuple):
@@ -244,6 +257,7 @@ class Gate:
                 record.verdict == lib.VP_GATE_STALE,
                 ffi.unpack(ffi.cast("char *", start), record.size),
                 record.wire_bytes,
+                _source(record) if record.verdict == lib.VP_GATE_STRANGER else None,
             )
 
     def releases(self) -> list[Release]:
@@ -284,3 +298,7 @@ class Gate:
                 len(pairs),
             )
         )
+
+
+def _source(record: Any) -> Source:
+    return Source(IPv6Address(bytes(record.address)), record.port, record.scope)

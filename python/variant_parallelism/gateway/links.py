@@ -9,17 +9,17 @@ from typing import Protocol
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway.serial_link import LinkSink, SerialLink
-from variant_parallelism.gateway.udp_link import UdpLink
+from variant_parallelism.gateway.udp_link import UdpLink, UdpSink
 
 _RETRY_S = 2.0
 
 log = logging.getLogger("variant_parallelism.gateway")
 
 
-class LinksSink(LinkSink, Protocol):
+class LinksSink(LinkSink, UdpSink, Protocol):
     """Where links report, always on the event loop's thread."""
 
-    def on_datagram(self, node_id: int | None, data: bytes) -> None: ...
+    def slot_of(self, node_id: int) -> int: ...
     def on_group_up(self) -> None: ...
 
 
@@ -58,6 +58,11 @@ class Links:
             self._udp.send(node_id, data)
         elif self._udp is not None:
             self._udp.send_group(data)
+
+    def flush(self) -> None:
+        """Everything of one moment was handed to `send`."""
+        if self._udp is not None:
+            self._udp.flush()
 
     async def prepare(self, fleet: Fleet) -> None:
         """Get what `fleet` needs and this one does not; VpError if that cannot be had."""
@@ -100,7 +105,7 @@ class Links:
     # UDP.
 
     async def _bind(self) -> None:
-        udp = UdpLink(self._sink.on_datagram)
+        udp = UdpLink(self._sink)
         await udp.bind(self._fleet.table.gateway.listen)
         self._udp = udp
         network = self._fleet.table.network
@@ -140,7 +145,7 @@ class Links:
     async def _address(self, node: NodeTable) -> str | None:
         """None once a node has an address, or why it has none."""
         assert self._udp is not None and node.udp is not None
-        return await self._udp.add_node(node.id, node.udp)
+        return await self._udp.add_node(node.id, self._sink.slot_of(node.id), node.udp)
 
     async def _keep_resolving(self, node: NodeTable) -> None:
         while True:

@@ -40,6 +40,7 @@ class Liveness:
         self._alarms: Alarms[Node] = Alarms()
         self._touched: dict[Node, None] = {}
         """Nodes that there may be something to do for."""
+        self._watched_at = 0.0
         self.states_changed = False
         """Whether other nodes take part than when this was last set to False."""
         self.recovery = BootRecovery(out, nodes.values())
@@ -77,6 +78,12 @@ class Liveness:
         self.link_down(now, node, reason)
         self._alarms.forget(node)
         self._touched.pop(node, None)
+
+    def reload(self, now: float, fleet: Fleet) -> None:
+        """Judge the nodes by `fleet` from here on."""
+        self._fleet = fleet
+        self._hello_s = fleet.table.hello_ms / 1000
+        self._touched.update(dict.fromkeys(self._nodes.values()))
 
     def answered(self, now: float, node: Node, header: Header) -> None:
         """The message answers one of ours: the node listens."""
@@ -185,6 +192,7 @@ class Liveness:
 
     def watch(self, now: float) -> None:
         """Deaths by silence, and calls to the nodes that are not up."""
+        self._watched_at = now
         touched, self._touched = self._touched, {}
         touched.update(dict.fromkeys(self._alarms.due(now)))
         for node in touched:
@@ -217,4 +225,4 @@ class Liveness:
 
     def wake_at(self) -> float:
         """When `watch` has something to do, if nothing is heard before."""
-        return float("-inf") if self._touched else self._alarms.wake_at()
+        return self._watched_at if self._touched else self._alarms.wake_at()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.judging.plans import NEVER, Plan
 from variant_parallelism.preprocess import MAX_SIDE
 from variant_parallelism.wire import CHUNK_SIZE, MAX_K
+
+if TYPE_CHECKING:
+    from variant_parallelism.gateway.combining import Combiner
 
 REMEMBERED = 1024
 """Ended requests that late and duplicate answers are told apart for."""
@@ -52,6 +55,8 @@ class Request:
     """All numbers that it ever had on the wire."""
     label: int | None = None
     """The right class, if the caller knows it."""
+    combiner: Combiner | None = None
+    """What combines its votes, if not the fleet's own: nodes that voted are gone since."""
     triggered: bool = False
     plan: Plan = field(default_factory=Plan)
     encoded: dict[tuple[int, int, bool], tuple[int, bytes]] = field(default_factory=dict)

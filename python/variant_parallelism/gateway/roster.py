@@ -210,6 +210,11 @@ class Node:
         )
 
 
+def make_timing(table: NodeTable) -> Timing:
+    """What is known of the way to a node before anything was sent."""
+    return Timing(table.baud if table.serial is not None else None)
+
+
 def make_node(fleet: Fleet, table: NodeTable, gate: Gate, highest: int | None) -> Node:
     """One node of a fleet, new to the gate.
 
@@ -221,7 +226,7 @@ def make_node(fleet: Fleet, table: NodeTable, gate: Gate, highest: int | None) -
         fleet.variant_of(table),
         gate,
         gate.add(table.id, fleet.variant_of(table).name, key, highest),
-        Timing(table.baud if table.serial is not None else None),
+        make_timing(table),
     )
 
 

@@ -9,10 +9,12 @@ import signal
 import termios
 from pathlib import Path
 
-from variant_parallelism.fleet import Fleet
+from variant_parallelism.errors import VpError
+from variant_parallelism.fleet import Fleet, load_fleet
 from variant_parallelism.gateway.event_log import start_log
+from variant_parallelism.gateway.reloading import check_reload
 from variant_parallelism.gateway.service import Gateway
-from variant_parallelism.gateway.sinks import make_sinks
+from variant_parallelism.gateway.sinks import Sinks, make_sinks
 from variant_parallelism.gateway.systemd import Notifier, keep_notified, status_line
 from variant_parallelism.gateway.web import HttpServer
 from variant_parallelism.workers.spread import make_spread
@@ -27,7 +29,8 @@ async def run_gateway(fleet: Fleet, state_dir: Path | None = None, as_json: bool
     """Run a fleet's gateway and its HTTP API until SIGINT or SIGTERM; a second one ends it at once.
 
     Writes one line an event to standard output, for people or as JSON: `starting` first, `serving`
-    when it is ready, `stopped` at the end. VpError if it cannot start.
+    when it is ready, `reloaded` or `not reloaded` after SIGHUP, for which the fleet file is read
+    again, `stopped` at the end. VpError if it cannot start.
     """
     variants = {node.id: node.variant for node in fleet.nodes}
     lines = start_log(as_json, variants)
@@ -54,7 +57,9 @@ async def run_gateway(fleet: Fleet, state_dir: Path | None = None, as_json: bool
             telling = asyncio.create_task(keep_notified(notifier, gateway))
             try:
                 while await signals.next() == signal.SIGHUP:
-                    log.warning("the fleet file is read at the start only: restart to apply it")
+                    notifier.reloading()
+                    await _reload(gateway, sinks, server, variants)
+                    notifier.ready()
                 notifier.stopping()
                 await asyncio.gather(gateway.drain(DRAIN_S), server.stop())
             finally:
@@ -107,6 +112,39 @@ def _is_there(terminal: int) -> bool:
     except termios.error:
         return False
     return True
+
+
+async def _reload(
+    gateway: Gateway, sinks: Sinks, server: HttpServer, variants: dict[int, str]
+) -> None:
+    """Apply the fleet file as it is now; if that cannot be, nothing changes and a line says why."""
+    path = gateway.fleet.path
+    try:
+        fleet = await asyncio.to_thread(load_fleet, path)
+        # Names of new nodes are wanted by then; of nodes that go, there may still be something.
+        variants.update((node.id, node.variant) for node in fleet.nodes)
+        told = await apply(fleet, gateway, sinks, server)
+    except VpError as error:
+        event = {"event": "not reloaded", "text": str(error)}
+        log.error("not reloaded, the old settings stay: %s", error, extra={"fields": event})
+        return
+    log.info("reloaded %s: %s", path, told, extra={"fields": {"event": "reloaded", "text": told}})
+
+
+async def apply(fleet: Fleet, gateway: Gateway, sinks: Sinks, server: HttpServer) -> str:
+    """Go on by another version of the fleet file; what changed. VpError if that cannot be, and
+    then all is as it was."""
+    old = gateway.fleet
+    check_reload(old, fleet)
+    changed = await sinks.reload(fleet)
+    try:
+        server.reload(fleet)
+        nodes = await gateway.reload(fleet)
+    except VpError:
+        server.reload(old)
+        await sinks.reload(old)
+        raise
+    return str(nodes) + (f"; sinks: {', '.join(changed)}" if changed else "")
 
 
 def _counted(count: int, what: str) -> str:

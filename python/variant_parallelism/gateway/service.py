@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.core import Core
+from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.links import Links
+from variant_parallelism.gateway.reloading import Changes, changes, check_emulated, check_reload
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.state import StateFile, StateLock, default_state_dir
 from variant_parallelism.gateway.types import (
@@ -67,12 +69,7 @@ class Gateway:
 
         VpError if a node has no address yet because it is emulated.
         """
-        for node in fleet.nodes:
-            if node.emulated is not None:
-                raise VpError(
-                    f"node {node.id} is emulated: run `vp emulate {fleet.path}` and use the "
-                    "fleet file that it writes"
-                )
+        check_emulated(fleet)
         self.fleet = fleet
         self._state_dir = state_dir or default_state_dir()
         self._listeners: list[Callable[[Event], None]] = []
@@ -84,6 +81,7 @@ class Gateway:
         self._changed = asyncio.Event()
         self._open = False
         self._draining = False
+        self._reloading = asyncio.Lock()
         self._asker: Asker | None = None
 
     async def __aenter__(self) -> Gateway:
@@ -255,6 +253,29 @@ class Gateway:
             if self._waiting.get(request.id) is future:
                 del self._waiting[request.id]
 
+    async def reload(self, fleet: Fleet) -> Changes:
+        """Become the gateway of `fleet`, without losing a request in flight; what changed.
+
+        Requests asked before go on with the nodes that stay; a vote that is here counts, also if
+        its node goes. VpError, and nothing has changed, if only a restart can do it.
+        """
+        if not self._open:
+            raise VpError("the gateway is closed")
+        async with self._reloading:
+            check_reload(self.fleet, fleet)
+            await self._links.prepare(fleet)
+            self._save()
+            told = changes(self.fleet, fleet)
+            await self._links.release(told.closing)
+            self.fleet = fleet
+            self._tell(lambda now: self._reload_core(now, fleet))
+            opening = [node for node in fleet.nodes if node.id in told.opening]
+            await self._links.add(fleet, opening)
+        return told
+
+    def _reload_core(self, now: float, fleet: Fleet) -> None:
+        self._core.reload(now, fleet, self._state.highest)
+
     async def drain(self, limit_s: float) -> None:
         """Take no more requests, and wait until those in flight have ended, at most `limit_s`."""
         self._draining = True
@@ -280,10 +301,22 @@ class Gateway:
     def on_datagram(self, node_id: int | None, data: bytes) -> None:
         self._tell(lambda now: self._core.datagram(now, node_id, data))
 
+    def on_socket(self, socket: int) -> None:
+        """Datagrams wait at the UDP socket, whose file descriptor this is."""
+        self._tell(lambda now: self._core.receive(now, socket))
+
+    @property
+    def gate(self) -> Gate:
+        return self._core.gate
+
+    def slot_of(self, node_id: int) -> int:
+        """The node's place in the gate."""
+        return self._core.nodes[node_id].slot
+
     def on_group_up(self) -> None:
         self._core.group_up()
 
-    def _tell(self, report: Callable[[float], None]) -> None:
+    def _tell(self, report: Callable[[float], object]) -> None:
         if self._open:
             report(self._loop.time())
             self._flush()
@@ -295,14 +328,18 @@ class Gateway:
         outbox = self._core.outbox
         while outbox:
             self._links.send(*outbox.popleft())
+        self._links.flush()
         while self._core.events:
             self._announce(self._core.events.popleft())
-        if self._timer is not None:
-            self._timer.cancel()
         wake = self._core.wake_at()
-        self._timer = None if wake == float("inf") else self._loop.call_at(wake, self._wake)
+        # One that rings too early does no harm, and setting one anew for every answer would cost.
+        if self._timer is None or wake < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None if wake == float("inf") else self._loop.call_at(wake, self._wake)
 
     def _wake(self) -> None:
+        self._timer = None
         self._tell(self._core.poll)
 
     def _announce(self, event: Event) -> None:

@@ -1,27 +1,53 @@
-"""One UDP socket for all of a fleet's UDP nodes, and for the group that they listen to."""
+"""One UDP socket for all of a fleet's UDP nodes, and for the group that they listen to.
+
+On Linux datagrams are read and sent in batches, by the gate; elsewhere one by one, by asyncio.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
-from collections.abc import Callable
-from typing import Any
+import sys
+from ipaddress import ip_address
+from typing import Any, Protocol
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import parse_endpoint
+from variant_parallelism.gateway.gate import Gate
 
 Address = tuple[str, int]
 
 _NO_HOST = "not a host name and a port"
+_RECEIVE_BUFFER = 4 << 20
+"""Bytes of answers that may wait, if the system permits (net.core.rmem_max): a thousand nodes that
+answer at once fill the usual 208 KiB."""
+_MAX_UNSENT = 4096
+"""Datagrams that wait for the system to take them; what comes on top is lost."""
+
+HAS_BATCHES = sys.platform == "linux"
+
+
+class UdpSink(Protocol):
+    """Where a link reports, always on the event loop's thread."""
+
+    @property
+    def gate(self) -> Gate: ...
+    def on_datagram(self, node_id: int | None, data: bytes) -> None: ...
+    def on_socket(self, socket: int) -> None: ...
 
 
 class UdpLink(asyncio.DatagramProtocol):
     """Receives from anywhere, says which node an address belongs to, sends to nodes."""
 
-    def __init__(self, on_datagram: Callable[[int | None, bytes], None]) -> None:
-        self._on_datagram = on_datagram
+    def __init__(self, sink: UdpSink) -> None:
+        self._sink = sink
         self._socket: socket.socket | None = None
+        self._reads_batches = False
+        self._slot_of: dict[int, int] = {}
+        self._unsent: list[tuple[int, bytes]] = []
+        self._is_full = False
         self._transport: asyncio.DatagramTransport | None = None
         self._address_of: dict[int, Address] = {}
         self._node_at: dict[Address, int] = {}
@@ -67,13 +93,20 @@ class UdpLink(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         """Receive from here on: once the nodes' addresses are known, or their words are foreign."""
-        if self._transport is not None:
+        if self._transport is not None or self._reads_batches:
             return
+        assert self._socket is not None
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: self, sock=self._socket)
+        if HAS_BATCHES:
+            self._reads_batches = True
+            loop.add_reader(self._socket, self._sink.on_socket, self._socket.fileno())
+        else:
+            await loop.create_datagram_endpoint(lambda: self, sock=self._socket)
 
-    async def add_node(self, node_id: int, endpoint: str) -> str | None:
-        """Resolve a node's `host:port`, after `bind`; None, or why it has no address."""
+    async def add_node(self, node_id: int, slot: int, endpoint: str) -> str | None:
+        """Resolve the `host:port` of a node, after `bind`, and tell the gate, which knows the node
+        by this slot; None, or why it has no address."""
         assert self._socket is not None
         loop = asyncio.get_running_loop()
         try:
@@ -85,12 +118,18 @@ class UdpLink(asyncio.DatagramProtocol):
             return f"{endpoint}: {error.strerror or error}"
         except ValueError:
             return f"{endpoint}: {_NO_HOST}"
-        address = (str(found[0][4][0]), int(found[0][4][1]))
+        place = found[0][4]
+        address = (str(place[0]), int(place[1]))
         other = self._node_at.get(address)
         if other is not None and other != node_id:
             return f"{endpoint}: node {other} has the same address"
+        self.remove_node(node_id)
         self._address_of[node_id] = address
         self._node_at[address] = node_id
+        self._slot_of[node_id] = slot
+        scope = int(place[3]) if len(place) > 3 else 0
+        plain = ip_address(address[0].partition("%")[0])
+        self._sink.gate.set_address(slot, plain, address[1], scope)
         return None
 
     def remove_node(self, node_id: int) -> None:
@@ -98,15 +137,48 @@ class UdpLink(asyncio.DatagramProtocol):
         address = self._address_of.pop(node_id, None)
         if address is not None:
             del self._node_at[address]
+            self._sink.gate.set_address(self._slot_of.pop(node_id), None)
 
     def send(self, node_id: int, data: bytes) -> None:
+        """Send to a node, now or at the next `flush`."""
+        if self._reads_batches:
+            slot = self._slot_of.get(node_id)
+            if slot is not None and len(self._unsent) < _MAX_UNSENT:
+                self._unsent.append((slot, data))
+            return
         address = self._address_of.get(node_id)
         if self._transport is not None and address is not None:
             self._transport.sendto(data, address)
 
     def send_group(self, data: bytes) -> None:
-        if self._transport is not None and self._group is not None:
+        if self._group is None:
+            return
+        if self._reads_batches and self._socket is not None:
+            self.flush()
+            # A datagram that the system does not take is lost, as it may be on its way.
+            with contextlib.suppress(OSError):
+                self._socket.sendto(data, self._group)
+        elif self._transport is not None:
             self._transport.sendto(data, self._group)
+
+    def flush(self) -> None:
+        """Send what waits, as far as the system takes it; the rest follows."""
+        if not self._unsent or self._is_full or self._socket is None:
+            return
+        self._send_waiting(self._socket)
+        if self._unsent:
+            self._is_full = True
+            asyncio.get_running_loop().add_writer(self._socket, self._go_on)
+
+    def _send_waiting(self, bound: socket.socket) -> None:
+        del self._unsent[: self._sink.gate.send(bound.fileno(), self._unsent)]
+
+    def _go_on(self) -> None:
+        assert self._socket is not None
+        self._send_waiting(self._socket)
+        if not self._unsent:
+            self._is_full = False
+            asyncio.get_running_loop().remove_writer(self._socket)
 
     async def close(self) -> None:
         """Return once the port is free again."""
@@ -114,6 +186,10 @@ class UdpLink(asyncio.DatagramProtocol):
             self._transport.close()
             await self._lost.wait()
         elif self._socket is not None:
+            if self._reads_batches:
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._socket)
+                loop.remove_writer(self._socket)
             self._socket.close()
 
     # asyncio.DatagramProtocol
@@ -125,7 +201,7 @@ class UdpLink(asyncio.DatagramProtocol):
         self._lost.set()
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        self._on_datagram(self._node_at.get((addr[0], addr[1])), data)
+        self._sink.on_datagram(self._node_at.get((addr[0], addr[1])), data)
 
     def error_received(self, exc: Exception) -> None:
         """An unreachable node shows as silence."""

@@ -30,6 +30,25 @@ _JUDGE_GAP_S = 0.02
 Ask = Callable[[Node, Request], None]
 
 
+class _Trusting:
+    """Combines as one that heeds trust does, with the judge's."""
+
+    def __init__(self, combiner: FleetCombiner, judge: Judge, slots: dict[int, int]) -> None:
+        """`slots` are the nodes' by their ids."""
+        self._combiner = combiner
+        self._judge = judge
+        self._slots = slots
+
+    def __call__(
+        self,
+        nodes: NDArray[np.int64],
+        classes: NDArray[np.integer],
+        scores: NDArray[np.int8],
+    ) -> NDArray[np.float64]:
+        slots = np.array([self._slots[node] for node in nodes.tolist()])
+        return self._combiner(nodes, classes, scores, self._judge.trust(slots))
+
+
 class Moderator:
     """Applies `[judging]` to a fleet's requests."""
 
@@ -48,22 +67,17 @@ class Moderator:
         self._liveness = liveness
         self._ask = ask
         self._table = fleet.table.judging
-        self._fleet_combiner = FleetCombiner(fleet)
+        self.combiner = self._combiner(fleet)
+        """The fleet's method, with what the judge knows."""
         self._learn_at = self._judge_at = float("-inf")
 
-    @property
-    def combiner(self) -> Combiner:
-        """The fleet's method, with what the judge knows."""
-        return self._trusting if self._fleet_combiner.heeds_trust else self._fleet_combiner
-
-    def _trusting(
-        self,
-        nodes: NDArray[np.int64],
-        classes: NDArray[np.integer],
-        scores: NDArray[np.int8],
-    ) -> NDArray[np.float64]:
-        slots = np.array([self._nodes[node].slot for node in nodes.tolist()])
-        return self._fleet_combiner(nodes, classes, scores, self.judge.trust(slots))
+    def _combiner(self, fleet: Fleet) -> Combiner:
+        combiner = FleetCombiner(fleet)
+        if not combiner.heeds_trust:
+            return combiner
+        return _Trusting(
+            combiner, self.judge, {node.id: node.slot for node in self._nodes.values()}
+        )
 
     # Whom to ask.
 
@@ -160,7 +174,8 @@ class Moderator:
         classes, scores = rows["classes"][:, :k], rows["scores"][:, :k]
         if not unanimous(classes[:, 0], first.tolist()):
             return False
-        combined = self.combiner(self._gate.ids[slots].astype(np.int64), classes, scores)
+        combiner = request.combiner or self.combiner
+        combined = combiner(self._gate.ids[slots].astype(np.int64), classes, scores)
         return float(combined[int(winner(combined))]) >= self._table.confidence
 
     def _first_failed(self, request: Request) -> bool:
@@ -199,22 +214,21 @@ class Moderator:
             gate.count(NOBODY, "early")
             gate.count(NOBODY, "spared", len(spared))
             gate.count_many(spared, {"spared": 1})
-        votes = answer.votes
+        votes, states = answer.votes, request.ballot.states
         assert isinstance(votes, Votes)
-        counted = votes.counted
-        for node in votes.nodes[~counted].tolist():
-            gate.count(self._nodes[node].slot, "uncounted")
+        here = gate.by_id(np.flatnonzero(states & HERE))
+        for slot in here[~votes.counted].tolist():
+            gate.count(slot, "uncounted")
         if now < self._learn_at:
             return
         self._learn_at = now + _LEARN_GAP_S
-        states = request.ballot.states
         asked = np.flatnonzero(states & ASKED)
         self.judge.learn(
             Ended(
-                gate.by_id(np.flatnonzero(states & HERE)),
+                here,
                 votes.classes[:, 0],
                 votes.latencies_ms,
-                counted,
+                votes.counted,
                 asked,
                 (states[asked] & HERE) > 0,
                 answer.class_index,
@@ -247,7 +261,7 @@ class Moderator:
     def reload(self, fleet: Fleet) -> None:
         """The fleet file, or the fleet's nodes, are others now; what is known of nodes stays."""
         self._table = fleet.table.judging
-        self._fleet_combiner = FleetCombiner(fleet)
+        self.combiner = self._combiner(fleet)
         self.judge.reload(
             self._table, {node.slot: node.variant.macs for node in self._nodes.values()}
         )

@@ -11,9 +11,10 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from variant_parallelism.api import HttpCounters
-from variant_parallelism.gateway.service import Gateway
+from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.sinks.records import (
     encode,
     iso_time,
@@ -33,6 +34,15 @@ _MOST_OTHERS = 1000
 _QUEUE_BYTES = 256 * 1024
 _HEARTBEAT_S = 10.0
 _RETRY_S = 5
+
+
+class Teller(Protocol):
+    """What of a gateway is told."""
+
+    @property
+    def fleet(self) -> Fleet: ...
+
+    def on_event(self, listener: Callable[[Event], None]) -> Callable[[], None]: ...
 
 
 @dataclass(slots=True)
@@ -62,6 +72,10 @@ class Subscriber:
         self._bytes = 0
         self._skipped = 0
 
+    @property
+    def waiting_bytes(self) -> int:
+        return self._bytes
+
     def choose(self, told: list[_Told]) -> tuple[list[_Told], int]:
         """Those that it gets now, and how many answers it does not get at all."""
         if self._rate is None:
@@ -81,14 +95,12 @@ class Subscriber:
 
     def put(self, texts: list[bytes], skipped: int) -> int:
         """Queue encoded events; the number that it will never get, with `skipped`."""
-        self._skipped += skipped
         self._queue.extend(texts)
         self._bytes += sum(map(len, texts))
-        if self._bytes > _QUEUE_BYTES:
-            skipped += len(self._queue)
-            self._skipped += len(self._queue)
-            self._queue.clear()
-            self._bytes = 0
+        while self._bytes > _QUEUE_BYTES:
+            self._bytes -= len(self._queue.popleft())
+            skipped += 1
+        self._skipped += skipped
         if self._queue:
             self.wake.set()
         return skipped
@@ -109,7 +121,7 @@ class Subscriber:
 class EventHub:
     """Tells the subscribers what the gateway tells."""
 
-    def __init__(self, gateway: Gateway, counters: HttpCounters) -> None:
+    def __init__(self, gateway: Teller, counters: HttpCounters) -> None:
         self._gateway = gateway
         self._counters = counters
         self._subscribers: list[Subscriber] = []

@@ -73,6 +73,11 @@ class HttpServer:
         """The port in use (also when the endpoint had port 0)."""
         return int(self._socket.getsockname()[1])
 
+    @property
+    def counters(self) -> HttpCounters:
+        """Of this API's requests and connections."""
+        return self._web.counters
+
     def start(self, render_metrics: Callable[[], tuple[bytes, str]] | None = None) -> None:
         """Serve from here on; `/metrics` is what `render_metrics` gives, with its content type."""
         self._web.metrics = render_metrics

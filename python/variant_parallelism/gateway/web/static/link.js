@@ -5,6 +5,8 @@ import { byId, put } from "./dom.js";
 const CALL_TIMEOUT_MS = 8000;
 const RETRY_MS = [500, 1000, 2000, 3000];
 const ANSWERS_PER_S = 8;
+/** In this browser's storage while it is logged in; the session itself is out of a script's reach. */
+const LOGGED_IN = "logged-in";
 const EVENTS = ["answer", "skipped", "node", "fault", "warning"];
 
 /** The gateway refused a call: `status`, and its own words as the message. */
@@ -43,7 +45,6 @@ export class Link {
   constructor(on) {
     this.on = on;
     this.failures = 0;
-    this.loginShown = false;
     byId("login-form").addEventListener("submit", (event) => this.#logIn(event));
     byId("login").addEventListener("cancel", (event) => event.preventDefault());
     byId("logout").addEventListener("click", () => this.#logOut());
@@ -59,7 +60,9 @@ export class Link {
     const attempt = (this.attempt = {});
     try {
       const fleet = await call("/v1/fleet");
-      if (attempt === this.attempt) this.#listen(attempt, fleet);
+      if (attempt !== this.attempt) return;
+      byId("logout").hidden = !localStorage.getItem(LOGGED_IN);
+      this.#listen(attempt, fleet);
     } catch (error) {
       if (attempt !== this.attempt) return;
       if (error instanceof Refused && error.status === 401) this.#askToken();
@@ -96,6 +99,7 @@ export class Link {
   }
 
   #askToken() {
+    localStorage.removeItem(LOGGED_IN);
     this.on.away("waits for a token");
     if (!byId("login").open) byId("login").showModal();
   }
@@ -107,7 +111,7 @@ export class Link {
       byId("token").value = "";
       put(byId("login-error"), "");
       byId("login").close();
-      byId("logout").hidden = false;
+      localStorage.setItem(LOGGED_IN, "yes");
       this.connect();
     } catch (error) {
       const wrong = error instanceof Refused;
@@ -118,7 +122,6 @@ export class Link {
 
   async #logOut() {
     await call("/v1/logout", {}).catch(() => null);
-    byId("logout").hidden = true;
-    this.connect();
+    location.reload();
   }
 }

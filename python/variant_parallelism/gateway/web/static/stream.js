@@ -4,8 +4,8 @@ import { byId, clock, count, el, mark, ms, percent, put } from "./dom.js";
 
 const ROWS = 12;
 const ROWS_A_TURN = 1;
-const NAMED_CHIPS = 10;
-const CHIPS = 150;
+/** How votes are shown, by the number of nodes. */
+const SIZES = [[10, "named"], [60, "many"], [120, "crowd"], [Infinity, "shares"]];
 const WINDOW_MS = 5000;
 
 export class Stream {
@@ -110,8 +110,10 @@ export class Stream {
     const said = [`${kinds.agree} agree`, `${kinds.differ} differ`, `${kinds.missing} without a vote`];
     if (kinds.spared) said.push(`${kinds.spared} not asked`);
     holder.setAttribute("aria-label", said.join(", "));
-    if (list.length > CHIPS) holder.append(...shares(kinds, list.length));
-    else holder.append(...list.map((item) => chip(item, answer, list.length <= NAMED_CHIPS)));
+    const [, size] = SIZES.find(([most]) => list.length <= most);
+    holder.dataset.size = size;
+    if (size === "shares") holder.append(...shares(kinds, list.length));
+    else holder.append(...list.map((item) => chip(item, answer, size === "named")));
     return holder;
   }
 }
