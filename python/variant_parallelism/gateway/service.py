@@ -283,7 +283,7 @@ class Gateway:
         if self._waiting:
             await asyncio.wait(self._waiting.values(), timeout=limit_s)
 
-    def overdue_seconds(self) -> float:
+    def overdue_s(self) -> float:
         """For how long something has been due that was not done; 0 if all is well."""
         return max(0.0, self._loop.time() - self._core.wake_at())
 
