@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import socket
 from pathlib import Path
@@ -10,15 +12,17 @@ import pytest
 from typer.testing import CliRunner
 
 from free_ports import free_ports
+from variant_parallelism import wire
 from variant_parallelism.cli import app
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import load_fleet
-from variant_parallelism.gateway_bench.bounds import open_socket, plain
+from variant_parallelism.gateway_bench.bounds import plain
 from variant_parallelism.gateway_bench.jobs import Measured
 from variant_parallelism.gateway_bench.plain import PlainGateway
 from variant_parallelism.gateway_bench.report import ratios, verdicts
 from variant_parallelism.gateway_bench.run import KINDS
-from variant_parallelism.virtual import VirtualNodes, trigger_answer, write_virtual_fleet
+from variant_parallelism.keys import group_key, node_key
+from variant_parallelism.virtual import VirtualNodes, write_virtual_fleet
 
 NODES = 3
 
@@ -68,22 +72,44 @@ def test_impossible_fleets_are_refused(sizes: str) -> None:
 def test_the_plain_gateway_checks_what_the_real_one_does(tmp_path: Path) -> None:
     gateway_port, node_port = free_ports(socket.SOCK_DGRAM, 2)
     fleet = load_fleet(write_virtual_fleet(tmp_path, NODES, ports=(gateway_port, node_port)))
-    with VirtualNodes(fleet), open_socket(fleet) as opened:
-        opened.setblocking(True)
-        opened.settimeout(20)
-        gateway = PlainGateway(fleet, opened, 5)
-        asked = gateway.ask()
-        heard: list[bytes] = []
-        done = None
-        while done is None:
-            heard.append(opened.recv(2048))
-            done = gateway.take(heard[-1])
-        assert done == (asked, trigger_answer(asked, 0, 10, 1)[0][0])
-        assert all(gateway.take(message) is None for message in heard)
-        gateway.ask()
-        damaged = bytearray(opened.recv(2048))
+
+    def prediction(node: int, number: int, winner: int, key: bytes | None = None) -> bytes:
+        assert fleet.key is not None
+        return wire.encode(
+            wire.Prediction(number, 1.0, ((winner, 100), (0, -100))),
+            fleet=fleet.table.id,
+            node=node,
+            counter=(1 << 16) + next(counters),
+            key=key or node_key(fleet.key, fleet.table.id, node),
+            classes=10,
+        )
+
+    counters = itertools.count()
+    sent: list[bytes] = []
+
+    class Transport:
+        def sendto(self, message: bytes, group: object) -> None:
+            sent.append(message)
+
+    async def test() -> None:
+        gateway = PlainGateway(fleet, 5)
+        gateway.connection_made(Transport())
+        asked = asyncio.ensure_future(gateway.trigger())
+        await asyncio.sleep(0)
+        _, trigger = wire.decode(sent[0], group_key(fleet.key or b"", fleet.table.id))
+        assert isinstance(trigger, wire.Trigger)
+        votes = [prediction(node, trigger.request, 3) for node in range(NODES)]
+        damaged = bytearray(prediction(2, trigger.request, 4))
         damaged[-1] ^= 1
-        assert gateway.take(bytes(damaged)) is None
+        forged = prediction(2, trigger.request, 4, bytes(32))
+        for message in (votes[0], votes[0], votes[1], bytes(damaged), forged):
+            gateway.datagram_received(message, None)
+        await asyncio.sleep(0)
+        assert not asked.done()
+        gateway.datagram_received(votes[2], None)
+        assert await asked == (trigger.request, 3)
+
+    asyncio.run(test())
     with VirtualNodes(fleet, boot=99):
         counted = plain(fleet, 6, 0.2, 2, lambda done: None)
     assert counted.answers > 0 and counted.wrong == 0

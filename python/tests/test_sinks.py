@@ -199,6 +199,7 @@ def test_prometheus_reads_counts_latencies_and_sinks(tmp_path: Path) -> None:
             nodes.nodes[2].alive = False
             await gateway.classify(make_image(fleet), deadline_ms=100)
             await until(lambda: gateway.nodes()[2].state == "dead")
+            gateway.quarantine(1, True, "dirty")
             await until(lambda: sinks.status()[0].waiting == 0)
             metrics, content_type = sinks.render_metrics()
         assert content_type.startswith("text/plain")
@@ -206,6 +207,9 @@ def test_prometheus_reads_counts_latencies_and_sinks(tmp_path: Path) -> None:
         assert found["vp_requests_total", ""] == found["vp_answers_total", ""] == 4
         assert found["vp_forged_total", ""] == found["vp_lost_total", ""] == 0
         assert [found["vp_node_up", node] for node in "012"] == [1, 1, 0]
+        assert [found["vp_node_quarantined", node] for node in "012"] == [0, 1, 0]
+        assert [found["vp_node_reliability_ratio", node] for node in "012"] == [1, 1, 0.75]
+        assert found["vp_early_total", ""] == found["vp_spared_total", ""] == 0
         assert [found["vp_node_answers_total", node] for node in "012"] == [4, 4, 3]
         assert [found["vp_node_lost_total", node] for node in "012"] == [0, 0, 1]
         assert [found["vp_node_latency_seconds_count", node] for node in "012"] == [4, 4, 3]

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
 import signal
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from fleet_factory import KEY, make_image
+from fleet_factory import make_image
 from loopback_nodes import run
-from mosquitto_broker import Broker, Gate, Listener, needs_mosquitto, running
+from mosquitto_broker import Gate, needs_mosquitto, running
 from sink_events import until
-from variant_parallelism.fleet import Fleet
-from variant_parallelism.gateway import Gateway
-from variant_parallelism.workers import BrokerClient, Spread, Worker
-from variant_parallelism.workers.messages import AnswerMessage
+from variant_parallelism.gateway import Answer, Gateway
 from workers_fleet import (
-    all_shared,
-    expected_scores,
-    gateway_of,
-    nodes_in,
+    ANSWER,
+    Parts,
+    answers_of,
+    gateways,
+    listening,
     part,
-    worker_command,
-    write_worker_file,
+    three_parts,
+    worker,
+    worker_process,
 )
 
 pytestmark = needs_mosquitto
@@ -35,43 +29,14 @@ pytestmark = needs_mosquitto
 ALL_NODES = [0, 1, 2, 3, 4, 5]
 
 
-class Three:
-    """Gateways a, b and c with two nodes each."""
-
-    def __init__(self, fleets: Sequence[Fleet], parts: Sequence[tuple[Gateway, Spread, Any]]):
-        self.fleets = fleets
-        self.gateways = [gateway for gateway, _, _ in parts]
-        self.spreads = [spread for _, spread, _ in parts]
-        self.nodes = {number: node for _, _, nodes in parts for number, node in nodes.nodes.items()}
-
-    @property
-    def kept(self) -> int:
-        """Reports whose answer no gateway has seen."""
-        return sum(spread.waiting for spread in self.spreads)
-
-    def scores(self, seed: int) -> list[float]:
-        return expected_scores(self.fleets, make_image(self.fleets[0], seed).tobytes(), 2)
+def nodes_in(answer: Answer) -> list[int]:
+    return [vote.node for vote in answer.votes]
 
 
-@contextlib.asynccontextmanager
-async def three_gateways(port: int, folder: Path, **options: Any) -> AsyncIterator[Three]:
-    fleets = [
-        part([0, 1], "a", port, **options),
-        part([2, 3], "b", port, **options),
-        part([4, 5], "c", port, **options),
-    ]
-    async with contextlib.AsyncExitStack() as stack:
-        parts = [await stack.enter_async_context(gateway_of(fleet, folder)) for fleet in fleets]
-        yield Three(fleets, parts)
-
-
-def worker(fleet: Fleet, answers: list[AnswerMessage] | None = None) -> Worker:
-    assert fleet.table.workers is not None
-    return Worker(fleet, fleet.table.workers, (answers if answers is not None else []).append)
-
-
-def answers_of(listener: Listener) -> list[dict[str, Any]]:
-    return [json.loads(payload) for payload in listener.of("vp/simulated/answer")]
+async def ask(parts: Parts, seed: int) -> Answer:
+    """One of the gateways, in turn."""
+    gateway = parts.gateways[seed % len(parts.gateways)]
+    return await gateway.classify(make_image(parts.fleets[0], seed))
 
 
 def test_one_answer_from_all_gateways(tmp_path: Path) -> None:
@@ -80,90 +45,169 @@ def test_one_answer_from_all_gateways(tmp_path: Path) -> None:
     async def test() -> None:
         async with (
             running(tmp_path) as broker,
-            three_gateways(broker.port, tmp_path) as three,
+            gateways(three_parts(broker.port), tmp_path) as three,
             worker(three.fleets[0]) as first,
             worker(three.fleets[1]) as second,
         ):
-            await all_shared(three.spreads, 2)
+            await three.meet(2)
             await until(lambda: first.partitions + second.partitions == 256)
-            answers = await asyncio.gather(
-                *(
-                    three.gateways[seed % 3].classify(make_image(three.fleets[0], seed), label=1)
-                    for seed in range(24)
-                )
-            )
+            answers = await asyncio.gather(*(ask(three, seed) for seed in range(24)))
             for seed, answer in enumerate(answers):
                 assert answer.scores.tolist() == three.scores(seed)
-                assert nodes_in(answer.votes) == ALL_NODES
-                assert (answer.missing, answer.errors, answer.label) == ((), {}, 1)
+                assert (nodes_in(answer), answer.missing, answer.errors) == (ALL_NODES, (), {})
             assert len({answer.uid for answer in answers}) == 24
             assert first.counters.answers + second.counters.answers == 24
             assert min(first.counters.answers, second.counters.answers) > 0
             await until(lambda: three.kept == 0)
+            assert (three.count("asked"), three.count("served"), three.count("alone")) == (
+                24,
+                48,
+                0,
+            )
 
     run(test)
 
 
-def test_killed_workers_and_a_killed_broker_lose_nothing(tmp_path: Path) -> None:
-    """240 requests; after a third a worker is killed, after two thirds the broker."""
+def test_a_killed_worker_and_a_killed_broker_lose_nothing(tmp_path: Path) -> None:
+    """150 requests; after a third a worker is killed, after two thirds the broker."""
 
     async def test() -> None:
         async with (
             running(tmp_path) as broker,
-            three_gateways(broker.port, tmp_path) as three,
+            gateways(three_parts(broker.port), tmp_path) as three,
             worker_process(three.fleets[0], tmp_path / "one") as victim,
             worker_process(three.fleets[0], tmp_path / "two"),
-            listening(broker, "vp/simulated/answer") as listener,
+            listening(broker, ANSWER) as listener,
         ):
-            await all_shared(three.spreads, 2)
-            seeds = iter(range(240))
-            replies: dict[int, Any] = {}
+            await three.meet(2)
+            seeds = iter(range(150))
+            replies: dict[int, Answer] = {}
 
-            async def ask(gateway: Gateway) -> None:
+            async def keep_asking(gateway: Gateway) -> None:
                 for seed in seeds:
-                    replies[seed] = await gateway.classify(
-                        make_image(three.fleets[0], seed), deadline_ms=2000
-                    )
-                    if seed == 80:
+                    image = make_image(three.fleets[0], seed)
+                    replies[seed] = await gateway.classify(image, deadline_ms=5000)
+                    if seed == 50:
                         os.kill(victim.pid, signal.SIGKILL)
-                    if seed == 160:
+                    if seed == 100:
                         broker.kill()
                         broker.start()
 
-            await asyncio.gather(*(ask(three.gateways[index % 3]) for index in range(9)))
+            await asyncio.gather(*(keep_asking(three.gateways[n % 3]) for n in range(9)))
             await until(lambda: three.kept == 0)
-            uids = {answer["uid"] for answer in answers_of(listener)}
-            assert len(replies) == 240
-            assert {r.uid for r in replies.values() if r.uid is not None} <= uids
-            assert len(uids) >= sum(spread.counters.asked for spread in three.spreads) - 9
+            published = answers_of(listener)
+            assert len(replies) == len({answer["uid"] for answer in published}) == 150
+            whole = [seed for seed in replies if nodes_in(replies[seed]) == ALL_NODES]
+            assert len(whole) > 50
             for seed, reply in replies.items():
                 assert reply.class_index is not None
-                if nodes_in(reply.votes) == ALL_NODES:
-                    assert reply.scores.tolist() == three.scores(seed)
-            assert sum(spread.counters.expired for spread in three.spreads) == 0
-            assert sum(spread.counters.displaced for spread in three.spreads) == 0
+                assert seed not in whole or reply.scores.tolist() == three.scores(seed)
+            assert (three.count("expired"), three.count("displaced")) == (0, 0)
 
     run(test)
 
 
-@contextlib.asynccontextmanager
-async def listening(broker: Broker, *topics: str) -> AsyncIterator[Listener]:
-    listener = Listener(broker, *topics)
-    try:
-        await until(lambda: listener.subscribed)
-        yield listener
-    finally:
-        listener.close()
+def test_a_worker_that_hangs_is_replaced_and_may_come_back(tmp_path: Path) -> None:
+    """Its connection stays open: only its silence tells."""
+
+    async def test() -> None:
+        async with (
+            running(tmp_path) as broker,
+            gateways(three_parts(broker.port), tmp_path) as three,
+            worker_process(three.fleets[0], tmp_path / "one") as frozen,
+            worker(three.fleets[0]) as other,
+            listening(broker, ANSWER) as listener,
+        ):
+            await three.meet(2)
+            await until(lambda: 0 < other.partitions < 256)
+            frozen.send_signal(signal.SIGSTOP)
+            replies = await asyncio.gather(*(ask(three, seed) for seed in range(12)))
+            assert [nodes_in(reply) for reply in replies] == [ALL_NODES] * 12
+            assert {reply.uid for reply in replies} <= {a["uid"] for a in answers_of(listener)}
+            assert other.partitions == 256
+            frozen.send_signal(signal.SIGCONT)
+            await three.meet(2)
+            await until(lambda: other.partitions < 256)
+            replies = await asyncio.gather(*(ask(three, seed) for seed in range(12)))
+            assert [nodes_in(reply) for reply in replies] == [ALL_NODES] * 12
+
+    run(test)
 
 
-@contextlib.asynccontextmanager
-async def worker_process(fleet: Fleet, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *worker_command(write_worker_file(fleet, folder)), stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+def test_without_a_worker_gateways_answer_alone_and_keep_their_votes(tmp_path: Path) -> None:
+    """Who asked has an answer at once; the fleet's is published when a worker comes."""
+
+    async def test() -> None:
+        async with (
+            running(tmp_path) as broker,
+            gateways(three_parts(broker.port), tmp_path) as three,
+            listening(broker, ANSWER) as listener,
+        ):
+            await three.meet(0)
+            replies = [await ask(three, seed) for seed in range(3)]
+            assert [nodes_in(reply) for reply in replies] == [[0, 1], [2, 3], [4, 5]]
+            assert all(reply.uid is None for reply in replies)
+            await until(lambda: three.kept == 9)
+            async with worker(three.fleets[0]):
+                await until(lambda: three.kept == 0)
+                await until(lambda: len(answers_of(listener)) == 3)
+            scores = sorted(answer["scores"] for answer in answers_of(listener))
+            assert scores == sorted(three.scores(seed) for seed in range(3))
+            assert (three.count("alone"), three.count("expired")) == (3, 0)
+
+    run(test)
+
+
+def test_votes_nobody_wants_expire(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with (
+            running(tmp_path) as broker,
+            gateways(
+                [part([0, 1], "a", broker.port, validity_s=1, deadline_ms=500)], tmp_path
+            ) as a,
+        ):
+            await a.meet(0)
+            await ask(a, 0)
+            await until(lambda: a.count("expired") == 1)
+            assert a.kept == 0
+
+    run(test)
+
+
+def test_a_gateway_that_dies_is_not_waited_for(tmp_path: Path) -> None:
+    """Its nodes are missing, and the answer comes long before the deadline."""
+
+    async def test() -> None:
+        async with running(tmp_path) as broker:
+            gate = Gate(broker)
+            await gate.open()
+            fleets = [*three_parts(broker.port)[:2], part([4, 5], "c", gate.port)]
+            async with gateways(fleets, tmp_path) as three, worker(fleets[0]):
+                await three.meet(1)
+                for node in (4, 5):
+                    three.nodes[node].compute_s = 600
+                asked = asyncio.create_task(ask(three, 0))
+                await until(lambda: three.spreads[2].counters.served == 1)
+                await gate.cut()
+                answer = await asked
+                assert (nodes_in(answer), answer.missing) == ([0, 1, 2, 3], (4, 5))
+                assert answer.latency_ms < 20_000
+
+    run(test)
+
+
+def test_triggers_go_to_all_gateways(tmp_path: Path) -> None:
+    """Also to one whose own nodes have nothing to capture with."""
+
+    async def test() -> None:
+        async with (
+            running(tmp_path) as broker,
+            gateways(three_parts(broker.port), tmp_path, sensors=[2, 3, 5]) as three,
+            worker(three.fleets[0]),
+        ):
+            await three.meet(1)
+            for gateway in three.gateways:
+                answer = await gateway.trigger()
+                assert (nodes_in(answer), answer.triggered) == ([2, 3, 5], True)
+
+    run(test)

@@ -11,8 +11,9 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.alarms import Alarms
 from variant_parallelism.gateway.ballot import ASKED, HERE
-from variant_parallelism.gateway.combining import Combiner, conclude
+from variant_parallelism.gateway.combining import conclude
 from variant_parallelism.gateway.gate import NOBODY, Gate
+from variant_parallelism.gateway.judging.moderator import Moderator
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook, check, check_terms
@@ -23,7 +24,7 @@ from variant_parallelism.wire import ErrorCode, NodeError, Prediction
 
 
 class Answering:
-    """A fleet's open requests. `combiner` makes scores of votes, and may be replaced."""
+    """A fleet's open requests."""
 
     def __init__(
         self,
@@ -35,9 +36,8 @@ class Answering:
         liveness: Liveness,
         gate: Gate,
         events: deque[Event],
-        combiner: Combiner,
     ) -> None:
-        self.combiner = combiner
+        self.moderator = Moderator(fleet, nodes, gate, liveness, sending.ask)
         self._fleet = fleet
         self._nodes = nodes
         self._out = out
@@ -60,22 +60,25 @@ class Answering:
         label: int | None,
     ) -> Request:
         """Ask about an image: see `Core.submit`."""
+        automatic = deadline_s is None
         k, deadline_s = self._terms(k, deadline_s)
         check(self._fleet, image, k, deadline_s, label)
         self._out.begin_request()
-        return self._begin(self._book.add(image, k, now, now + deadline_s), label)
+        return self._begin(now, self._book.add(image, k, now, now + deadline_s), label, automatic)
 
     def trigger(
         self, now: float, k: int | None, deadline_s: float | None, label: int | None
     ) -> Request:
         """Have the nodes capture: see `Core.trigger`."""
+        automatic = deadline_s is None
         k, deadline_s = self._terms(k, deadline_s)
         check_terms(self._fleet, k, deadline_s, label)
         announced = [node for node in self._nodes.values() if node.hello is not None]
         if announced and not any(node.has_source for node in announced):
             raise VpError("no node that was heard of has an input source: send an image instead")
         self._out.begin_request()
-        request = self._begin(self._book.add_trigger(k, now, now + deadline_s), label)
+        request = self._book.add_trigger(k, now, now + deadline_s)
+        self._begin(now, request, label, automatic)
         for node in announced:
             if not node.has_source:
                 request.errors[node.id] = ErrorCode.SOURCE.text
@@ -87,12 +90,12 @@ class Answering:
             deadline_s = self._fleet.table.deadline_ms / 1000
         return k, deadline_s
 
-    def _begin(self, request: Request, label: int | None) -> Request:
+    def _begin(self, now: float, request: Request, label: int | None, automatic: bool) -> Request:
         request.label = label
         self._gate.count(NOBODY, "requests")
-        for node in self._chosen(request):
+        for node in self.moderator.begin(now, request, self._able(request), automatic):
             self._sending.ask(node, request)
-        self._deadlines.set(request, request.deadline)
+        self._deadlines.set(request, request.plan.wake_at(request.deadline))
         self._dirty[request] = None
         return request
 
@@ -105,22 +108,22 @@ class Answering:
         """When `conclude` has something to do, if nothing arrives before."""
         return self._concluded_at if self._dirty else self._deadlines.wake_at()
 
-    def reload(self, fleet: Fleet, combiner: Combiner, gone: list[Node]) -> None:
+    def reload(self, fleet: Fleet, gone: list[Node]) -> None:
         """Answer for `fleet` from here on. Nodes that are `gone` are not waited for; the votes that
         they gave count as they would have."""
         for request in self._book.open.values():
             for node in gone:
                 request.ballot.withdraw(node.slot)
             if request.combiner is None and any(request.has_vote(node) for node in gone):
-                request.combiner = self.combiner
+                request.combiner = self.moderator.combiner
         self._fleet = fleet
-        self.combiner = combiner
+        self.moderator.reload(fleet)
         self.states_changed()
 
     # Who takes part.
 
-    def _chosen(self, request: Request) -> list[Node]:
-        """Whom a new request is put to."""
+    def _able(self, request: Request) -> list[Node]:
+        """Who may be asked."""
         return [
             node
             for node in self._nodes.values()
@@ -157,6 +160,10 @@ class Answering:
                 node.count("foreign")
             else:
                 node.count("duplicate" if ended.has_vote(node) else "late")
+                since = ended.waiting.pop(node.slot, None)
+                if since is not None:
+                    in_time = now <= min(ended.deadline, since + ended.patience_s)
+                    self.moderator.late(node, (now - since) * 1000, in_time)
 
     def error(self, now: float, node: Node, error: NodeError) -> None:
         """Why a node has no vote."""
@@ -198,8 +205,12 @@ class Answering:
                 self._ask_others(request)
         dirty.update(dict.fromkeys(self._deadlines.due(now)))
         for request in dirty:
-            if self._is_open(request) and (now >= request.deadline or self._is_complete(request)):
+            if not self._is_open(request):
+                continue
+            if now >= request.deadline or self.moderator.is_over(now, request):
                 self._finish(now, request)
+            else:
+                self._deadlines.set(request, request.plan.wake_at(request.deadline))
 
     def _is_open(self, request: Request) -> bool:
         return self._book.open.get(request.id) is request
@@ -215,13 +226,6 @@ class Answering:
                 request.ballot.grow(self._gate.size)
                 self._sending.ask(node, request)
 
-    def _is_complete(self, request: Request) -> bool:
-        if request.ballot.awaited:
-            return False
-        return request.ballot.here > 0 or any(
-            node.state == "up" and request.asked(node) for node in self._nodes.values()
-        )
-
     def _finish(self, now: float, request: Request) -> None:
         ballot = request.ballot
         self._gate.count(NOBODY, "answers" if ballot.here else "lost")
@@ -231,10 +235,11 @@ class Answering:
         image = None
         if not request.triggered:
             image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
-        combiner = request.combiner or self.combiner
+        combiner = request.combiner or self.moderator.combiner
         answer = conclude(self._fleet, combiner, self._gate, request, now)
         self._events.append(Answered(answer, image))
         self._forget(request)
+        self.moderator.ended(now, request, answer)
 
     def _forget(self, request: Request) -> None:
         self._deadlines.forget(request)

@@ -125,6 +125,11 @@ class Ballot:
         """When it first went out to a node that it was sent to."""
         return float(self._rows[slot].sent)
 
+    def sent_to(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
+        """When it first went out to each of these nodes; infinity where it has not."""
+        rows = self.rows[slots]
+        return np.where(rows["state"] & _SENT, rows["sent"], np.inf)
+
     def is_unanswered(self, slot: int) -> bool:
         """Whether it was sent to a node that has said nothing yet."""
         return slot < self.size and self._rows[slot].state & (_SENT | HERE | ERROR) == _SENT

@@ -83,6 +83,8 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
     votes = _votes(gate, request, here)
     silent = gate.present.copy()
     silent[here] = False
+    spared = here[:0] if request.plan.spared is None else request.plan.spared
+    silent[spared] = False
     missing = tuple(sorted(set(gate.ids[silent].tolist()) - set(votes.nodes.tolist())))
     errors = {node: text for node, text in request.errors.items() if node in missing}
     best = name = score = None
@@ -102,6 +104,7 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
         missing,
         errors,
         (now - request.started) * 1000,
+        tuple(sorted(gate.ids[spared].tolist())),
         label=request.label,
         triggered=request.triggered,
     )

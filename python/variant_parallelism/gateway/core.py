@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway.answering import Answering
-from variant_parallelism.gateway.combining import FleetCombiner
 from variant_parallelism.gateway.gate import BATCH, NOBODY, UNSUPPORTED, Gate, Record
 from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.liveness import Liveness
@@ -25,7 +24,7 @@ from variant_parallelism.gateway.reloading import Changes, changes
 from variant_parallelism.gateway.requests import Request, RequestBook
 from variant_parallelism.gateway.roster import Node, make_node, make_nodes, make_timing
 from variant_parallelism.gateway.sending import Sending
-from variant_parallelism.gateway.types import Counters, Event
+from variant_parallelism.gateway.types import Counters, Event, NodeStatus
 from variant_parallelism.wire import (
     Discover,
     Fault,
@@ -80,7 +79,6 @@ class Core:
             self._liveness,
             self._gate,
             self.events,
-            FleetCombiner(fleet),
         )
 
     @property
@@ -104,6 +102,15 @@ class Core:
         highest = {node.id: node.highest_counter for node in self.nodes.values()}
         return {node: counter for node, counter in highest.items() if counter}
 
+    def statuses(self) -> list[NodeStatus]:
+        """Every node and what is known of it, in the fleet file's order."""
+        slots = np.array([node.slot for node in self.nodes.values()], np.intp)
+        estimates = self._answering.moderator.judge.estimates.of(slots)
+        return [
+            node.status(estimate)
+            for node, estimate in zip(self.nodes.values(), estimates, strict=True)
+        ]
+
     def quarantine(self, now: float, node_id: int, on: bool, reason: str) -> None:
         """Leave a node out until it is taken back in the same way, or take back one that was left
         out; `reason` is a line for people. VpError if the fleet has no such node."""
@@ -113,6 +120,7 @@ class Core:
         if on:
             self._liveness.leave_out(now, node, Quarantine("operator", reason))
         elif node.quarantine is not None:
+            self._answering.moderator.pardon(node)
             self._liveness.take_back(now, node, reason)
         self._drive(now)
 
@@ -145,7 +153,7 @@ class Core:
         self.nodes.update(nodes)
         self.fleet = fleet
         self._liveness.reload(now, fleet)
-        self._answering.reload(fleet, FleetCombiner(fleet), gone)
+        self._answering.reload(fleet, gone)
         self._drive(now)
         return told
 
@@ -314,8 +322,12 @@ class Core:
 
     def _drive(self, now: float) -> None:
         self._liveness.watch(now)
-        if self._liveness.states_changed:
-            self._liveness.states_changed = False
-            self._answering.states_changed()
-        self._answering.conclude(now)
+        while True:
+            if self._liveness.states_changed:
+                self._liveness.states_changed = False
+                self._answering.states_changed()
+            self._answering.conclude(now)
+            # An answer can leave nodes out or take them back.
+            if not self._liveness.states_changed:
+                break
         self._sending.drive(now)

@@ -147,12 +147,14 @@ class Liveness:
     def leave_out(self, now: float, node: Node, quarantine: Quarantine) -> None:
         """A node's votes count no more, whether it is alive or not."""
         node.quarantine = quarantine
+        node.publish()
         if node.alive:
             self._admit(now, node)
 
     def take_back(self, now: float, node: Node, reason: str) -> None:
         """A node's votes count again, for `reason`."""
         node.quarantine = None
+        node.publish()
         if node.alive:
             self._admit(now, node, reason)
 

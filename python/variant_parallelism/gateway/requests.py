@@ -13,6 +13,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.ballot import ASKED, ERROR, HERE, Ballot
 from variant_parallelism.gateway.gate import Gate
+from variant_parallelism.gateway.judging.plans import NEVER, Plan
 from variant_parallelism.preprocess import MAX_SIDE
 from variant_parallelism.wire import CHUNK_SIZE, MAX_K
 
@@ -57,6 +58,7 @@ class Request:
     combiner: Combiner | None = None
     """What combines its votes, if not the fleet's own: nodes that voted are gone since."""
     triggered: bool = False
+    plan: Plan = field(default_factory=Plan)
     encoded: dict[tuple[int, int, bool], tuple[int, bytes]] = field(default_factory=dict)
     """Messages ready to send, with their counters, by number, chunk and report flag."""
     engaged: set[int] = field(default_factory=set)
@@ -88,8 +90,12 @@ class Request:
 class Ended:
     """What is kept of a request: by slot, whether its node was asked and has voted."""
 
-    started: float
     states: bytes
+    deadline: float
+    patience_s: float
+    """How long nodes were waited for, at most; infinity: until the deadline."""
+    waiting: dict[int, float]
+    """By the slot of each node that was asked and has not voted: when it went out to it."""
 
     def asked(self, node: Asked) -> bool:
         return node.slot < len(self.states) and bool(self.states[node.slot] & ASKED)
@@ -157,7 +163,16 @@ class RequestBook:
     def end(self, request: Request) -> None:
         del self.open[request.id]
         request.encoded.clear()
-        ended = Ended(request.started, request.ballot.states.tobytes())
+        ballot, patience_s = request.ballot, request.plan.patience_s
+        silent = np.flatnonzero(ballot.states & (ASKED | HERE) == ASKED)
+        sent = ballot.sent_to(silent)
+        silent, sent = silent[sent < NEVER], sent[sent < NEVER]
+        ended = Ended(
+            ballot.states.tobytes(),
+            request.deadline,
+            NEVER if patience_s is None else patience_s,
+            dict(zip(silent.tolist(), sent.tolist(), strict=True)),
+        )
         for number in request.taken:
             del self._numbers[number]
             self._gate.close_ballot(number)

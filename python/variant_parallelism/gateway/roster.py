@@ -11,7 +11,7 @@ from variant_parallelism.gateway.dispatch import Timing, Transfer
 from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.requests import Request
-from variant_parallelism.gateway.types import Counters, NodeStatus, State
+from variant_parallelism.gateway.types import Counters, NodeEstimate, NodeStatus, State
 from variant_parallelism.keys import node_key
 from variant_parallelism.manifest import VariantInfo
 from variant_parallelism.wire import Deframer, Fault, Hello, ResetCause
@@ -101,7 +101,7 @@ class Node:
         gated.boot = self.hello_boot
         gated.open = self.alive and not self.unannounced
         gated.awaited = self.state == "up"
-        gated.quarantined = self.state == "quarantined"
+        gated.quarantined = self.quarantine is not None
         gated.hears = self.alive and self.listens
         gated.source = self.has_source
         gated.engaged = self.request is not None or bool(self.queue)
@@ -122,8 +122,8 @@ class Node:
         return None if number < 0 else number
 
     @newest_request.setter
-    def newest_request(self, number: int) -> None:
-        self._gated.newest = number
+    def newest_request(self, number: int | None) -> None:
+        self._gated.newest = -1 if number is None else number
 
     @property
     def begun_boot(self) -> int:
@@ -234,7 +234,8 @@ class Node:
         """Its counters as they are now."""
         return self.gate.counters(self.slot)
 
-    def status(self) -> NodeStatus:
+    def status(self, estimate: NodeEstimate | None = None) -> NodeStatus:
+        """The node as callers see it, with what is estimated of it."""
         return NodeStatus(
             self.id,
             self.variant.name,
@@ -247,6 +248,7 @@ class Node:
             None if self.hello is None else self.hello_boot,
             self.counters,
             self.fault,
+            estimate,
         )
 
 

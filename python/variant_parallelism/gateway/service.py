@@ -133,7 +133,7 @@ class Gateway:
 
     def nodes(self) -> list[NodeStatus]:
         """Every node of the fleet, in the fleet file's order."""
-        return [node.status() for node in self._core.nodes.values()]
+        return self._core.statuses()
 
     def quarantine(self, node_id: int, on: bool, reason: str = "") -> None:
         """Leave a node out (it is still asked, but its votes do not count and nobody waits for

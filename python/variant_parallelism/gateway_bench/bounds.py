@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
 import socket
 import time
@@ -15,16 +16,17 @@ from variant_parallelism.fleet import Fleet, parse_endpoint
 from variant_parallelism.gateway_bench.plain import PlainGateway
 from variant_parallelism.keys import group_key
 from variant_parallelism.virtual import trigger_answer
-from variant_parallelism.wire import SEQUENCE_BITS
+from variant_parallelism.wire import ALL_NODES, SEQUENCE_BITS, Trigger, encode
 
 _PATIENCE_S = 0.05
+_LOST_S = 1.0
 _BUFFER_BYTES = 4 << 20
 _SLICE_NS = 100_000_000
 
 Progress = Callable[[float], None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Counted:
     """As in `jobs.Measured`."""
 
@@ -65,15 +67,21 @@ def bare(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress
 
 
 def recv(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress) -> Counted:
-    """The same loop with one socket.recv of Python a datagram."""
-    nodes, received, requests = len(fleet.nodes), 0, 0
+    """The same loop in Python, with one socket.recv a datagram."""
+    assert fleet.key is not None and fleet.table.network is not None
+    group = parse_endpoint(fleet.table.network.multicast or "")
+    key = group_key(fleet.key, fleet.table.id)
+    nodes, received, requests, waiting = len(fleet.nodes), 0, 0, 0
     with open_socket(fleet) as opened:
-        gateway = PlainGateway(fleet, opened, boot)
-        waiting = 0
         begin = now = time.monotonic()
         while now < begin + seconds:
             while waiting + nodes <= in_flight * nodes:
-                gateway.ask()
+                counter = (boot << SEQUENCE_BITS) + requests
+                trigger = Trigger(requests & 0xFFFF, 2, False)
+                message = encode(
+                    trigger, fleet=fleet.table.id, node=ALL_NODES, counter=counter, key=key
+                )
+                opened.sendto(message, group)
                 waiting += nodes
                 requests += 1
             try:
@@ -91,27 +99,31 @@ def recv(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress
 
 def plain(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress) -> Counted:
     """A gateway in plain Python, `plain.PlainGateway`."""
-    classes = len(fleet.manifest.classes)
-    requests = answers = wrong = 0
-    with open_socket(fleet) as opened:
-        gateway = PlainGateway(fleet, opened, boot)
-        open_ones: set[int] = set()
-        begin = now = time.monotonic()
-        while now < begin + seconds:
-            while len(open_ones) < in_flight:
-                open_ones.add(gateway.ask())
-                requests += 1
-            before = answers
+    return asyncio.run(_plain(fleet, boot, seconds, in_flight, tell))
+
+
+async def _plain(
+    fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress
+) -> Counted:
+    classes, counted = len(fleet.manifest.classes), Counted(0, 0)
+    transport, gateway = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: PlainGateway(fleet, boot), sock=open_socket(fleet)
+    )
+    begin = time.monotonic()
+
+    async def caller() -> None:
+        while time.monotonic() < begin + seconds:
+            counted.requests += 1
             try:
-                while answers == before:
-                    done = gateway.take(opened.recv(2048))
-                    if done is not None and done[0] in open_ones:
-                        open_ones.discard(done[0])
-                        answers += 1
-                        wrong += done[1] != trigger_answer(done[0], 0, classes, 1)[0][0]
-            except BlockingIOError:
-                if not select.select([opened], [], [], _PATIENCE_S)[0]:
-                    open_ones.clear()
-            now = time.monotonic()
-            tell((now - begin) / seconds)
-    return Counted(requests, answers * len(fleet.nodes), answers, wrong)
+                async with asyncio.timeout(_LOST_S):
+                    number, found = await gateway.trigger()
+            except TimeoutError:
+                continue
+            counted.answers += 1
+            counted.wrong += found != trigger_answer(number, 0, classes, 1)[0][0]
+            counted.predictions += len(fleet.nodes)
+            tell((time.monotonic() - begin) / seconds)
+
+    await asyncio.gather(*(caller() for _ in range(in_flight)))
+    transport.close()
+    return counted

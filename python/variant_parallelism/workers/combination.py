@@ -58,7 +58,7 @@ class Combination:
             votes = {vote.node: vote for vote in report.votes} | votes
             errors = dict(report.errors) | errors
             spared |= set(report.spared)
-        ordered = tuple(votes[node] for node in sorted(votes))
+        ordered = _judged([votes[node] for node in sorted(votes)])
         label = next((report.label for report in reports if report.label is not None), None)
         fields = {
             **self._scores(ordered),
@@ -74,8 +74,7 @@ class Combination:
 
     def _scores(self, votes: Sequence[VoteMessage]) -> dict[str, Any]:
         classes = self._fleet.manifest.classes
-        # Votes of nodes under suspicion are better than no answer at all.
-        votes = [vote for vote in votes if vote.counted] or votes
+        votes = [vote for vote in votes if vote.counted]
         if not votes or self._combiner is None:
             nothing = (0.0,) * len(classes)
             return {"class": None, "name": None, "score": None, "scores": nothing}
@@ -92,3 +91,10 @@ class Combination:
             "score": float(shares[best]),
             "scores": tuple(shares.tolist()),
         }
+
+
+def _judged(votes: Sequence[VoteMessage]) -> tuple[VoteMessage, ...]:
+    """Votes of quarantined nodes count where there are no others: better than no answer at all."""
+    if any(vote.counted for vote in votes):
+        return tuple(votes)
+    return tuple(vote.model_copy(update={"counted": True}) for vote in votes)

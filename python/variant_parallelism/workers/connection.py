@@ -26,7 +26,9 @@ _WINDOW = 20
 _QUEUED = 10_000
 """Messages that may wait while the broker acknowledges none."""
 _GOODBYE_S = 1.0
-_TAKEN_OVER = 0x8E
+_SHORT_S = 5.0
+_MOST_SHORT = 3
+"""Connections in a row that lasted for less than `_SHORT_S`: somebody else has the same name."""
 
 log = logging.getLogger("variant_parallelism.gateway")
 
@@ -83,6 +85,9 @@ class Connection:
         self.trouble: str | None = "not connected yet"
         """Why it does not work now."""
         self._told = False
+        self._up_at = 0.0
+        self._short = 0
+        """Connections that did not last, one after the other."""
         self._closing = False
         self._client = self._make(fleet.path.parent, client_id, will)
 
@@ -180,8 +185,10 @@ class Connection:
 
     def _up(self) -> None:
         self.is_up = True
-        log.info("workers: connected to %s", self._table.place)
-        self.trouble, self._told = None, False
+        self._up_at = self._loop.time()
+        if self._short < _MOST_SHORT:
+            log.info("workers: connected to %s", self._table.place)
+        self.trouble = None
         self._handler.on_up()
 
     def _down(self, why: str) -> None:
@@ -189,6 +196,15 @@ class Connection:
         self._subscribed.clear()
         if was_up:
             self._handler.on_down()
+            lasted = self._loop.time() - self._up_at >= _SHORT_S
+            self._short = 0 if lasted else self._short + 1
+            self._told = not lasted and self._told
+        if self._short == _MOST_SHORT:
+            self._told = False
+            why += (
+                f", again and again: if another gateway calls itself {self._table.gateway!r}, too, "
+                "give each its own [workers] gateway"
+            )
         if not self._closing:
             self._fail(why)
 
@@ -231,13 +247,7 @@ class Connection:
                 tell(self._up)
 
         def on_disconnect(_: Client, __: Any, ___: Any, reason: Any, ____: Any) -> None:
-            why = f"lost {place}: {reason}"
-            if reason.value == _TAKEN_OVER:
-                why = (
-                    f"another gateway calls itself {table.gateway!r}, too: give each its own "
-                    "[workers] gateway"
-                )
-            tell(self._down, why)
+            tell(self._down, f"lost {place}: {reason}")
 
         def on_message(_: Client, __: Any, message: MQTTMessage) -> None:
             user = getattr(message.properties, "UserProperty", [])

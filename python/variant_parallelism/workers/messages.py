@@ -90,7 +90,7 @@ class VoteMessage(Message):
     counted: bool = True
 
     @classmethod
-    def of(cls, vote: Vote) -> VoteMessage:
+    def of(cls, vote: Vote, counted: bool) -> VoteMessage:
         return cls(
             node=vote.node,
             variant=vote.variant,
@@ -98,7 +98,7 @@ class VoteMessage(Message):
             latency_ms=max(0.0, vote.latency_ms),
             inference_ms=max(0.0, vote.inference_ms),
             wire_bytes=vote.wire_bytes,
-            counted=vote.counted,
+            counted=counted,
         )
 
     def vote(self) -> Vote:
@@ -190,10 +190,11 @@ class AnswerMessage(Message):
 
 
 class GatewayMessage(Message):
-    """A gateway is there, or (`here` false) takes its leave; `fleet` is `fleet_digest`."""
+    """A gateway is there, or takes its leave, or the broker has lost it; `fleet` is
+    `fleet_digest`."""
 
     gateway: GatewayName
-    here: bool
+    state: Literal["here", "left", "lost"]
     fleet: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     nodes: Annotated[
         tuple[tuple[NodeId, Annotated[str, Field(max_length=31)]], ...],

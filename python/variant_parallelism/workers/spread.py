@@ -9,7 +9,7 @@ import math
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.requests import check, check_terms
 from variant_parallelism.gateway.service import Gateway
-from variant_parallelism.gateway.types import Answer
+from variant_parallelism.gateway.types import Answer, Event, NodeChanged
 from variant_parallelism.workers.connection import Connection, Handler, Retained
 from variant_parallelism.workers.keeping import Keeper, SpreadCounters
 from variant_parallelism.workers.messages import (
@@ -67,10 +67,8 @@ class Spread(Handler):
     def __init__(self, gateway: Gateway, fleet: Fleet, table: WorkersTable) -> None:
         self.counters = SpreadCounters()
         self._gateway = gateway
-        self._fleet = fleet
         self._table = table
         self._topics = Topics.of(fleet.table, table)
-        self._digest = fleet_digest(fleet)
         self._keeper = Keeper(table, self.counters)
         self._workers: Presence[int] = Presence(table.away_s)
         """Partitions by worker."""
@@ -85,17 +83,25 @@ class Spread(Handler):
             table,
             f"vp-{fleet.table.name}-{fleet.table.id}-gateway-{table.gateway}",
             self,
-            will=self._presence(here=False),
+            will=self._presence("lost"),
             session_s=table.validity_s,
         )
+        self._quarantined = {node.id for node in gateway.nodes() if node.state == "quarantined"}
+        self._stop_listening = gateway.on_event(self._on_event)
         self._connection.start()
         self._begin(self._beat())
 
+    @property
+    def _fleet(self) -> Fleet:
+        """It may be another one after a reload."""
+        return self._gateway.fleet
+
     async def close(self) -> None:
+        self._stop_listening()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._connection.stop(self._presence(here=False))
+        await self._connection.stop(self._presence("left"))
 
     @property
     def waiting(self) -> int:
@@ -114,6 +120,13 @@ class Spread(Handler):
     def gateways(self) -> list[str]:
         """The gateways that are there, with this one."""
         return sorted({*self._gateways, self._table.gateway})
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, NodeChanged):
+            if event.state == "quarantined":
+                self._quarantined.add(event.node)
+            else:
+                self._quarantined.discard(event.node)
 
     # What the gateway's callers ask.
 
@@ -233,7 +246,10 @@ class Spread(Handler):
             k=request.k,
             label=request.label,
             triggered=request.image is None,
-            votes=() if answer is None else tuple(map(VoteMessage.of, answer.votes)),
+            votes=()
+            if answer is None
+            # A vote that counted here, since there was no better one, need not count elsewhere.
+            else tuple(VoteMessage.of(v, v.node not in self._quarantined) for v in answer.votes),
             errors=tuple((node, text[:_LONGEST_TEXT]) for node, text in errors.items()),
             spared=() if answer is None else answer.spared,
             gateways=tuple(self.gateways()),
@@ -317,7 +333,7 @@ class Spread(Handler):
         message = decode(GatewayMessage, payload)
         if message is None or topic != self._topics.gateway(message.gateway):
             return False
-        if message.here and message.fleet == self._digest:
+        if message.state == "here" and message.fleet == fleet_digest(self._fleet):
             self._gateways.hear(self._loop.time(), message.gateway, None)
         else:
             self._gateways.leave(message.gateway)
@@ -343,11 +359,11 @@ class Spread(Handler):
             heard |= partitions
         return heard
 
-    def _presence(self, here: bool = True) -> Retained:
+    def _presence(self, state: Literal["here", "left", "lost"] = "here") -> Retained:
         message = GatewayMessage(
             gateway=self._table.gateway,
-            here=here,
-            fleet=self._digest,
+            state=state,
+            fleet=fleet_digest(self._fleet),
             nodes=tuple((node.id, node.variant) for node in self._gateway.nodes()),
         )
         return Retained(self._topics.gateway(self._table.gateway), message.encode())

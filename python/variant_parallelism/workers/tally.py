@@ -83,6 +83,8 @@ class Tally:
         self._here: Presence[GatewayMessage] = Presence(table.away_s)
         self._known: OrderedDict[str, dict[int, str]] = OrderedDict()
         """Nodes by gateway, also of those that are away."""
+        self._lost: set[str] = set()
+        """Those of them that the broker has lost."""
         self._combination = Combination(fleet)
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._dues: list[tuple[float, str]] = []
@@ -120,12 +122,15 @@ class Tally:
             )
             return
         nodes = dict(message.nodes)
-        if message.here:
+        self._lost.discard(name)
+        if message.state == "here":
             self._here.hear(now, name, message)
             if name in self._here and self._known.get(name) != nodes:
                 self._know(name, nodes)
         else:
             self._gone(now, name)
+            self._lost.add(name)
+        if message.state == "left":
             self._know(name, None)
 
     def _know(self, name: str, nodes: dict[int, str] | None) -> None:
@@ -135,13 +140,11 @@ class Tally:
             self._known[name] = nodes
         if len(self._known) > _MOST_GATEWAYS:
             self._known.popitem(last=False)
+        self._lost &= self._known.keys()
         self._combination.use(self._known)
 
-    def lost(self, now: float, name: str) -> None:
-        """The broker lost a gateway: its nodes are missing, not gone."""
-        self._gone(now, name)
-
     def _gone(self, now: float, name: str) -> None:
+        """It is not waited for; its nodes are missing, unless it said that it left."""
         if self._here.leave(name):
             for uid, request in list(self._open.items()):
                 request.expected.discard(name)
@@ -150,6 +153,7 @@ class Tally:
     def deaf_until(self, now: float) -> None:
         """The broker could not be heard before `now`: what was open is another worker's."""
         self._here.deaf_until(now)
+        self._lost.clear()
         self.counters.handed_over += len(self._open)
         self._open.clear()
 
@@ -189,7 +193,7 @@ class Tally:
     def tick(self, now: float) -> None:
         """Answer what is due, with what there is."""
         for name in self._here.silent(now):
-            self.lost(now, name)
+            self._gone(now, name)
         while self.wake_at() <= now:
             _, uid = heapq.heappop(self._dues)
             self._conclude(now, uid, self._open[uid])
@@ -208,7 +212,9 @@ class Tally:
         began = now - report.age_ms / 1000
         expected = {report.gateway}
         if report.shared:
-            expected |= set(self._here) | (set(report.gateways) & self._known.keys())
+            # Who wrote may not have heard yet that a gateway is lost.
+            others = (set(report.gateways) & self._known.keys()) - self._lost
+            expected |= set(self._here) | others
         request = _Open(now + patience_s, began, report.k, report.triggered, expected)
         self._open[report.uid] = request
         heapq.heappush(self._dues, (request.due, report.uid))

@@ -33,6 +33,13 @@ _SINK_COUNTERS = {
 }
 
 
+_ESTIMATES = {
+    "agreement": "Recent votes of a node whose first class was that of most others",
+    "reliability": "Recent requests that a node answered in time",
+    "accuracy": "Recent votes of a node whose first class was right, where that is known",
+}
+
+
 class Histogram:
     """Observations by bucket."""
 
@@ -85,7 +92,8 @@ class Metrics(Collector):
         nodes = self._gateway.nodes()
         yield from self._fleet_counters()
         yield from _node_counters(nodes)
-        yield self._up(nodes)
+        yield from _node_states(nodes)
+        yield from _node_estimates(nodes)
         yield from self._latencies(nodes)
         yield from self._sink_metrics()
 
@@ -98,14 +106,6 @@ class Metrics(Collector):
             yield CounterMetricFamily(
                 f"vp_{name}", f"Of the whole fleet: {name.replace('_', ' ')}", value=count
             )
-
-    def _up(self, nodes: Sequence[NodeStatus]) -> Metric:
-        up = GaugeMetricFamily(
-            "vp_node_up", "1 where the node is up", labels=["node", "variant", "board"]
-        )
-        for node in nodes:
-            up.add_metric([str(node.id), node.variant, node.board], node.state == "up")
-        return up
 
     def _latencies(self, nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
         yield HistogramMetricFamily(
@@ -160,3 +160,25 @@ def _node_counters(nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
         for node in nodes:
             counter.add_metric([str(node.id), node.variant], counts[node.id][name])
         yield counter
+
+
+def _node_states(nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
+    for name, text, states in (
+        ("up", "1 where the node is up, in quarantine or not", ("up", "quarantined")),
+        ("quarantined", "1 where the node is up, but its votes do not count", ("quarantined",)),
+    ):
+        gauge = GaugeMetricFamily(f"vp_node_{name}", text, labels=["node", "variant", "board"])
+        for node in nodes:
+            gauge.add_metric([str(node.id), node.variant, node.board], node.state in states)
+        yield gauge
+
+
+def _node_estimates(nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
+    """Shares of 0 to 1; a node of which nothing is known yet has no sample."""
+    for name, text in _ESTIMATES.items():
+        gauge = GaugeMetricFamily(f"vp_node_{name}_ratio", text, labels=["node", "variant"])
+        for node in nodes:
+            value = None if node.estimate is None else getattr(node.estimate, name)
+            if value is not None:
+                gauge.add_metric([str(node.id), node.variant], value)
+        yield gauge

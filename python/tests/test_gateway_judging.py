@@ -1,0 +1,274 @@
+"""Judged nodes in virtual time: liars and stallers, stragglers, and nodes that are spared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import simulated_node
+from fleet_factory import make_fleet, make_image
+from simulated_fleet import World, ready, states
+from variant_parallelism import wire
+from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway import Answer, NodeChanged
+
+LIE = 9
+
+
+def fleet_of(nodes: int, *, combine: str | None = None, **judging: Any) -> Fleet:
+    if combine is not None:
+        judging["combine"] = combine
+    return make_fleet(serial=0, udp=nodes, judging=judging, deadline_ms=1000)
+
+
+@pytest.fixture
+def liars(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Nodes that answer class 9, whatever they see, as sure as can be."""
+    lying: set[int] = set()
+    honest = simulated_node.entries_of
+
+    def entries_of(node: int, image: bytes, k: int, classes: int) -> simulated_node.Entries:
+        if node in lying:
+            return ((LIE, 127), (0, -128))[:k]
+        return honest(node, image, k, classes)
+
+    monkeypatch.setattr(simulated_node, "entries_of", entries_of)
+    return lying
+
+
+def right_class(world: World, seed: int) -> int:
+    image = make_image(world.fleet, seed)
+    return simulated_node.entries_of(-1, image.tobytes(), 1, 10)[0][0]
+
+
+def images_of_others(world: World, count: int) -> list[int]:
+    """Seeds of images whose right class is not the liars'."""
+    seeds = [seed for seed in range(3 * count) if right_class(world, seed) != LIE]
+    return seeds[:count]
+
+
+def ask(world: World, seed: int, gap_s: float = 0.03) -> Answer:
+    answer = world.classify(make_image(world.fleet, seed))
+    world.run(gap_s)
+    return answer
+
+
+def changes(world: World, node: int) -> list[tuple[str, str]]:
+    """What was told of a node after it was up first."""
+    told = [event for event in world.events if isinstance(event, NodeChanged)]
+    return [(event.state, event.reason) for event in told if event.node == node][1:]
+
+
+@pytest.mark.parametrize("combine", ["trimmed-mean", "median", "agreement"])
+def test_two_liars_among_five_change_no_answer(liars: set[int], combine: str) -> None:
+    world = ready(World(fleet_of(5, combine=combine)))
+    liars.update((3, 4))
+    for seed in images_of_others(world, 10):
+        assert ask(world, seed).class_index == right_class(world, seed)
+    world = ready(World(fleet_of(5)))
+    turned = [ask(world, seed).class_index == LIE for seed in images_of_others(world, 10)]
+    assert any(turned), "the scaled sum does not withstand them"
+
+
+def test_a_liar_is_quarantined_and_taken_back(liars: set[int]) -> None:
+    world = ready(World(fleet_of(5, quarantine=True, window=16)))
+    seeds = images_of_others(world, 60)
+    liars.add(2)
+    for seed in seeds[:20]:
+        ask(world, seed)
+    assert states(world)[2] == "quarantined"
+    answer = ask(world, seeds[20])
+    counted = {vote.node: vote.counted for vote in answer.votes}
+    assert counted == {0: True, 1: True, 2: False, 3: True, 4: True}
+    assert world.core.nodes[2].counters.uncounted > 0
+    assert world.core.counters.uncounted == world.core.nodes[2].counters.uncounted
+    liars.clear()
+    for seed in seeds[20:60]:
+        ask(world, seed)
+    assert states(world)[2] == "up"
+    (left, reason), (back, news) = changes(world, 2)
+    assert (left, back) == ("quarantined", "up")
+    assert reason == "agreed with the others in 0% of its recent votes, and 50% are wanted"
+    assert news.startswith("taken back: agreed with the others in ")
+    status = world.core.statuses()[2]
+    assert status.estimate is not None and status.estimate.agreement is not None
+    assert status.reason.startswith("mps2-an386, firmware")
+
+
+def test_nobody_waits_for_a_node_in_quarantine_but_it_is_asked(liars: set[int]) -> None:
+    world = ready(World(fleet_of(3)))
+    world.nodes[1].compute_s = 0.3
+    world.core.quarantine(world.now, 1, True, "too slow for us")
+    answer = ask(world, 0, gap_s=0.5)
+    assert [vote.node for vote in answer.votes] == [0, 2]
+    assert answer.latency_ms < 200
+    assert world.core.nodes[1].counters.late == 1
+    slow = world.core.statuses()[1].estimate
+    assert slow is not None and slow.latency_p50_ms is not None and slow.latency_p50_ms > 290
+    assert slow.reliability == pytest.approx(1.0), "it would have been in time"
+
+
+def test_the_votes_of_quarantined_nodes_are_better_than_none() -> None:
+    world = ready(World(fleet_of(3)))
+    world.core.quarantine(world.now, 1, True, "why not")
+    world.nodes[1].compute_s = 0.2
+    for node in (0, 2):
+        world.nodes[node].alive = False
+    answer = ask(world, 0)
+    assert [(vote.node, vote.counted) for vote in answer.votes] == [(1, True)]
+    assert answer.class_index == right_class(world, 0)
+    assert world.core.counters.lost == 0
+
+
+def test_a_node_in_quarantine_that_dies_comes_back_into_it() -> None:
+    world = ready(World(fleet_of(3)))
+    world.core.quarantine(world.now, 1, True, "dirty")
+    world.nodes[1].alive = False
+    world.run(5)
+    assert states(world)[1] == "dead"
+    world.nodes[1].reboot()
+    world.run(2)
+    assert states(world)[1] == "quarantined"
+    world.core.quarantine(world.now, 1, False, "cleaned")
+    world.run(0.1)
+    assert changes(world, 1)[-1] == ("up", "cleaned")
+
+
+def test_a_node_that_stalls_is_quarantined_and_the_answers_are_quick_again() -> None:
+    world = ready(World(fleet_of(4, quarantine=True, window=16)))
+    world.nodes[3].compute_s = 30.0
+    for seed in range(20):
+        ask(world, seed)
+    assert states(world)[3] == "quarantined"
+    assert ask(world, 50).latency_ms < 100
+    assert "answered 0% of its recent requests in time" in changes(world, 3)[0][1]
+
+
+def test_a_straggler_does_not_hold_the_answers_with_an_automatic_deadline() -> None:
+    world = ready(World(fleet_of(4, deadline="auto")))
+    for seed in range(20):
+        assert len(ask(world, seed).votes) == 4
+    world.nodes[3].compute_s = 0.7
+    latencies = [ask(world, seed, gap_s=0.8).latency_ms for seed in range(20, 60)]
+    assert max(latencies) < 350
+    assert np.median(latencies[-10:]) < 250
+    assert world.core.nodes[3].counters.late >= 39
+    assert world.core.counters.lost == 0
+
+
+def test_no_answer_is_lost_when_the_network_becomes_slower() -> None:
+    world = ready(World(fleet_of(4, deadline="auto")))
+    for seed in range(20):
+        ask(world, seed)
+    world.delay_s = 0.15
+    answers = [ask(world, seed, gap_s=0.5) for seed in range(20, 60)]
+    assert all(len(answer.votes) >= 2 for answer in answers), "a quorum at least"
+    assert [len(answer.votes) for answer in answers[-20:]] == [4] * 20, "it has learnt"
+    assert world.core.counters.lost == 0
+
+
+def test_a_deadline_of_the_caller_is_kept() -> None:
+    world = ready(World(fleet_of(4, deadline="auto")))
+    for seed in range(20):
+        ask(world, seed)
+    world.nodes[3].compute_s = 0.7
+    answer = world.classify(make_image(world.fleet), deadline_s=0.9)
+    assert len(answer.votes) == 4
+
+
+def test_the_automatic_deadline_counts_from_when_the_nodes_were_sent_the_request() -> None:
+    """Requests wait for each other in the nodes' queues; that is not the nodes' slowness."""
+    world = ready(World(fleet_of(3, deadline="auto")))
+    for seed in range(20):
+        ask(world, seed)
+    requests = [world.submit(make_image(world.fleet, seed)) for seed in range(10)]
+    world.run(3)
+    votes = {answer.request: len(answer.votes) for answer in world.answers()}
+    assert [votes[request] for request in requests] == [3] * 10
+
+
+def test_nodes_are_spared_when_the_first_ones_agree() -> None:
+    world = ready(World(fleet_of(5, first=2, confidence=0.7, everyone_every=1000)))
+    answer = ask(world, 0)
+    assert len(answer.votes) == 2 and len(answer.spared) == 3
+    assert set(answer.spared).isdisjoint(vote.node for vote in answer.votes)
+    assert answer.missing == ()
+    assert answer.class_index == right_class(world, 0)
+    counters = world.core.counters
+    assert (counters.early, counters.spared, counters.answers, counters.lost) == (1, 3, 1, 0)
+    for node in answer.spared:
+        assert world.core.nodes[node].counters.spared == 1
+        assert world.core.nodes[node].counters.lost == 0
+
+
+def test_equal_nodes_are_spared_in_turn_and_all_are_asked_now_and_then() -> None:
+    world = ready(World(fleet_of(5, first=2, confidence=0.7, everyone_every=10)))
+    answers = [ask(world, seed) for seed in range(20)]
+    assert [len(answer.votes) for answer in answers[9::10]] == [5, 5]
+    spared = [node.counters.spared for node in world.core.nodes.values()]
+    assert max(spared) - min(spared) <= 1
+    estimates = [status.estimate for status in world.core.statuses()]
+    assert all(e is not None and e.agreement == 1.0 for e in estimates)
+
+
+def test_all_are_asked_where_the_first_ones_differ_or_doubt(liars: set[int]) -> None:
+    world = ready(World(fleet_of(5, first=2, confidence=0.7, everyone_every=1000)))
+    liars.update((0, 1))
+    seed = images_of_others(world, 1)[0]
+    first = ask(world, seed)
+    assert len(first.votes) == 2, "two liars that collude are believed: so 3 were better"
+    liars.remove(1)
+    answers = [ask(world, seed) for _ in range(5)]
+    assert {len(answer.votes) for answer in answers} >= {5}
+    doubtful = ready(World(fleet_of(5, first=2, confidence=0.99, everyone_every=1000)))
+    answer = ask(doubtful, 0)
+    assert (len(answer.votes), answer.spared, doubtful.core.counters.early) == (5, (), 0)
+
+
+def test_a_first_node_without_an_answer_costs_no_more_than_its_usual_time() -> None:
+    world = ready(World(fleet_of(4, first=1, confidence=0.6, everyone_every=1000)))
+    world.nodes[0].compute_s = 30.0
+    assert world.core.nodes[0].variant.macs == world.core.nodes[1].variant.macs
+    answer = ask(world, 0)
+    assert {vote.node for vote in answer.votes} == {1, 2, 3}
+    assert world.core.counters.lost == 0
+
+
+def test_an_error_of_a_first_node_asks_the_others_at_once() -> None:
+    world = ready(World(fleet_of(4, first=1, confidence=0.6, everyone_every=1000)))
+
+    def fail(node: int, message: bytes) -> bytes | None:
+        header, body = wire.decode(message, world.nodes[node].key, classes=10)
+        if node == 0 and isinstance(body, wire.Prediction):
+            error = wire.NodeError(body.request, wire.ErrorCode.MODEL)
+            key = world.nodes[0].key
+            return wire.encode(error, fleet=7, node=0, counter=header.counter, key=key)
+        return message
+
+    world.tap = fail
+    world.nodes[0].compute_s = 0.05
+    answer = world.classify(make_image(world.fleet))
+    assert {vote.node for vote in answer.votes} == {1, 2, 3}
+    assert answer.latency_ms < 300
+    assert 0 in answer.errors
+
+
+def test_a_first_node_that_dies_asks_the_others() -> None:
+    world = ready(World(fleet_of(4, first=1, confidence=0.6, everyone_every=1000)))
+    request = world.submit(make_image(world.fleet))
+    world.nodes[0].alive = False
+    world.core.link_down(world.now, 0, "unplugged")
+    world.run(0.4)
+    (answer,) = [answer for answer in world.answers() if answer.request == request]
+    assert {vote.node for vote in answer.votes} == {1, 2, 3}
+
+
+def test_accuracy_is_known_where_the_right_class_is() -> None:
+    world = ready(World(fleet_of(3)))
+    image = make_image(world.fleet)
+    world.core.submit(world.now, image, None, None, right_class(world, 0))
+    world.run(0.5)
+    estimates = [status.estimate for status in world.core.statuses()]
+    assert [e.accuracy for e in estimates if e is not None] == [1.0, 1.0, 1.0]
