@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +61,10 @@ def picture(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def running_fleet(folder: Path, alive: bool = True) -> AsyncIterator[Path]:
-    """Two UDP nodes with a key, and their fleet file."""
+async def running_fleet(
+    folder: Path, alive: bool = True, sensors: Collection[int] = ()
+) -> AsyncIterator[Path]:
+    """Two UDP nodes with a key, and their fleet file; `sensors` have an input source."""
     key = folder / "fleet.key"
     key.write_text(KEY.hex(), encoding="ascii")
     key.chmod(0o600)
@@ -78,7 +80,7 @@ async def running_fleet(folder: Path, alive: bool = True) -> AsyncIterator[Path]
     }
     unplaced = [node(number, udp=f"127.0.0.1:{number + 1}") for number in range(2)]
     fleet = load_fleet(write_fleet_file(folder, unplaced, **top))
-    nodes = LoopbackFleet(fleet, ("127.0.0.1", listen))
+    nodes = LoopbackFleet(fleet, ("127.0.0.1", listen), sensors)
     placed = [
         node(number, udp=f"127.0.0.1:{await nodes.start_udp(number, 0)}") for number in range(2)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import simulated_node
 from fleet_factory import make_fleet, make_image
-from simulated_fleet import World, ready, states
+from simulated_fleet import Faults, World, ready, states
 from variant_parallelism import wire
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway import Answer, NodeChanged
@@ -272,3 +273,48 @@ def test_accuracy_is_known_where_the_right_class_is() -> None:
     world.run(0.5)
     estimates = [status.estimate for status in world.core.statuses()]
     assert [e.accuracy for e in estimates if e is not None] == [1.0, 1.0, 1.0]
+
+
+def test_another_judging_table_applies_from_the_next_request_on(liars: set[int]) -> None:
+    world = ready(World(fleet_of(5)))
+    liars.update((3, 4))
+    seed = next(s for s in images_of_others(world, 20) if ask(world, s).class_index == LIE)
+    known = world.core.statuses()[0].estimate
+    world.reload(fleet_of(5, combine="median"))
+    assert ask(world, seed).class_index == right_class(world, seed)
+    estimate = world.core.statuses()[0].estimate
+    assert known is not None and estimate is not None
+    assert estimate.samples == known.samples + 1
+    world.reload(fleet_of(6, first=2, confidence=0.5))
+    world.run(1)
+    assert len(ask(world, seed).spared) == 4
+    world.reload(fleet_of(4, first=3, confidence=0.5, window=32))
+    world.run(1)
+    assert len(ask(world, seed).spared) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_lost_with_everything_on_and_everything_failing(
+    liars: set[int], seed: int
+) -> None:
+    fleet = fleet_of(
+        6, combine="median", liars=1, first=2, confidence=0.7, deadline="auto", quarantine=True
+    )
+    world = ready(World(fleet, seed=seed))
+    world.faults = Faults(loss=0.05, duplication=0.05, corruption=0.05, reorder=0.1)
+    chance = random.Random(seed)
+    seeds = images_of_others(world, 80)
+    liars.add(chance.randrange(6))
+    for number in seeds:
+        node = world.nodes[chance.randrange(6)]
+        if chance.random() < 0.1 and sum(other.alive for other in world.nodes.values()) > 3:
+            node.alive = False
+        elif not node.alive:
+            node.reboot()
+        node.compute_s = 0.3 if chance.random() < 0.05 else 0.02
+        answer = ask(world, number, gap_s=chance.random() * 0.2)
+        assert answer.class_index is not None
+        voted = {vote.node for vote in answer.votes}
+        assert voted | set(answer.missing) | set(answer.spared) == set(range(6))
+        assert len(voted) + len(answer.missing) + len(answer.spared) == 6
+    assert world.core.counters.lost == 0

@@ -219,6 +219,14 @@ class AnswerEvent(Answer, _Told):
 
     event: Literal["answer"]
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"time": "2026-03-01T12:00:00.125+00:00", "event": "answer", **_ANSWER},
+            ]
+        }
+    )
+
 
 class NodeEvent(_Told):
     """A node's state changed."""

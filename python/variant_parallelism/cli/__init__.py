@@ -27,6 +27,8 @@ COMMANDS = {
     "gateway": "Run the gateway of a fleet.",
     "aggregate": "Combine the votes of several gateways, through a broker.",
     "classify": "Send images to a fleet and print its answers.",
+    "trigger": "Have a fleet's boards capture, and print their answers.",
+    "top": "Watch a running gateway's fleet in a terminal.",
     "demo": "Boot a fleet of emulated boards, stream images, kill boards.",
 }
 

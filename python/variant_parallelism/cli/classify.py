@@ -39,6 +39,7 @@ def command(
     """Use the running gateway of this fleet, or else run one for the duration."""
     import asyncio
 
+    from variant_parallelism.cli.answers import AnswerLines, AnswerList
     from variant_parallelism.client import find_gateway
     from variant_parallelism.errors import VpError
     from variant_parallelism.fleet import load_fleet
@@ -47,13 +48,13 @@ def command(
 
     loaded = load_fleet(fleet)
     pixels = [read_image(path, loaded.manifest.input) for path in images]
-    printed = _List() if as_json else _Lines(loaded.manifest.classes)
+    printed = AnswerList("image") if as_json else AnswerLines(loaded.manifest.classes)
     unanswered: list[Path] = []
 
     progress = _Progress(len(images))
 
     def show(index: int, answer: dict[str, Any], down: dict[int, str]) -> None:
-        printed.add(images[index], answer, down)
+        printed.add(str(images[index]), answer, down)
         progress.advance()
         if answer["class"] is None:
             unanswered.append(images[index])
@@ -114,53 +115,3 @@ class _Progress:
     def end(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-
-class _List:
-    """One JSON list, whole also if only some of the images are answered."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def add(self, path: Path, answer: dict[str, Any], down: dict[int, str]) -> None:
-        import json
-
-        element = json.dumps({"image": str(path), **answer}, indent=1)
-        typer.echo(("," if self._count else "[") + "\n" + element, nl=False)
-        self._count += 1
-
-    def end(self) -> None:
-        if self._count:
-            typer.echo("\n]")
-
-
-class _Lines:
-    """A line an image and below it a line a node."""
-
-    def __init__(self, classes: list[str]) -> None:
-        self._classes = classes
-
-    def add(self, path: Path, answer: dict[str, Any], down: dict[int, str]) -> None:
-        _print(path, answer, self._classes, down)
-
-    def end(self) -> None:
-        pass
-
-
-def _print(path: Path, answer: dict[str, Any], classes: list[str], down: dict[int, str]) -> None:
-    if answer["class"] is None:
-        typer.echo(f"{path}: no answer after {answer['latency_ms']:.0f} ms")
-    else:
-        typer.echo(
-            f"{path}: {answer['name']}  score {answer['score']:.3f}  {answer['latency_ms']:.0f} ms"
-        )
-    for vote in answer["votes"]:
-        entries = ", ".join(
-            f"{classes[index]} {(score + 128) / 256:.3f}" for index, score in vote["entries"]
-        )
-        typer.echo(
-            f"  node {vote['node']} ({vote['variant']}): {entries}  {vote['latency_ms']:.0f} ms"
-        )
-    for node in answer["missing"]:
-        reason = answer["errors"].get(str(node)) or down.get(node) or "late"
-        typer.echo(f"  node {node}: no answer ({reason})")

@@ -14,6 +14,7 @@ from variant_parallelism.api import Answer, Event, FleetCounters, FleetInfo, Nod
 from variant_parallelism.client import exchange
 from variant_parallelism.client.exchange import (
     DEFAULT_URL,
+    HEARTBEAT_S,
     REPLY_TIMEOUT_S,
     Ask,
     EventReader,
@@ -78,10 +79,10 @@ class AsyncClient:
         k and the deadline default to the fleet's; `label` is the right class (index or name), if
         known. `class_index` is None if no node answered.
         """
-        deadline_ms = await self._deadline(deadline_ms)
         if isinstance(image, str | os.PathLike):
             image = await asyncio.to_thread(exchange.read, image)
-        return await self._ask(exchange.classify(image, k, deadline_ms, label))
+        ask = exchange.classify(image, k, deadline_ms, label)
+        return await self._ask(ask, await self._longest(deadline_ms))
 
     async def trigger(
         self,
@@ -91,7 +92,8 @@ class AsyncClient:
         label: int | str | None = None,
     ) -> Answer:
         """Have every node with an input source of its own capture, and answer about that."""
-        return await self._ask(exchange.trigger(k, await self._deadline(deadline_ms), label))
+        ask = exchange.trigger(k, deadline_ms, label)
+        return await self._ask(ask, await self._longest(deadline_ms))
 
     async def fleet(self) -> FleetInfo:
         """Its name, classes and defaults."""
@@ -123,7 +125,7 @@ class AsyncClient:
         At most `answers_per_s` answers come; a SkippedEvent tells how many were left out.
         """
         reader = EventReader()
-        arguments = exchange.events(answers_per_s).arguments(self._timeout_s)
+        arguments = exchange.events(answers_per_s).arguments(self._timeout_s + HEARTBEAT_S)
         with told(self.base):
             async with self._http.stream(**arguments) as reply:
                 if reply.status_code >= 400:
@@ -135,16 +137,16 @@ class AsyncClient:
                         yield event
         raise GatewayError(f"the gateway at {self.base} stopped")
 
-    async def _deadline(self, deadline_ms: float | None) -> float:
-        """In milliseconds; the fleet's, asked for once, by default."""
+    async def _longest(self, deadline_ms: float | None) -> float:
+        """How long an answer may take, in ms; by default the fleet's, asked for once."""
         if deadline_ms is not None:
             return deadline_ms
         if self._deadline_ms is None:
             self._deadline_ms = (await self.fleet()).deadline_ms
         return self._deadline_ms
 
-    async def _ask(self, ask: Ask[T]) -> T:
-        arguments = ask.arguments(self._timeout_s)
+    async def _ask(self, ask: Ask[T], wait_ms: float = 0.0) -> T:
+        arguments = ask.arguments(self._timeout_s + wait_ms / 1000)
         with told(self.base):
             async with self._http.stream(**arguments) as reply:
                 try:

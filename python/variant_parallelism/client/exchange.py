@@ -36,7 +36,7 @@ Image: TypeAlias = NDArray[np.uint8] | bytes | str | os.PathLike[str]
 DEFAULT_URL = "http://127.0.0.1:8470"
 REPLY_TIMEOUT_S = 10.0
 """For a reply to begin and for each of its pieces, beyond the deadline of a request."""
-_HEARTBEAT_S = 10.0
+HEARTBEAT_S = 10.0
 """`/v1/events` says something at least that often."""
 _IDLE_S = 2.0
 """Idle connections are closed sooner than the gateway does it."""
@@ -59,10 +59,7 @@ class GatewayError(VpError):
 
 @dataclass(frozen=True)
 class Ask(Generic[T]):
-    """One HTTP request and what its reply means.
-
-    `wait_s` is how much longer than usual the reply may take.
-    """
+    """One HTTP request and what its reply means."""
 
     method: str
     path: str
@@ -70,7 +67,6 @@ class Ask(Generic[T]):
     query: Mapping[str, object] = field(default_factory=dict)
     content: bytes | None = None
     json: object = None
-    wait_s: float = 0.0
 
     def arguments(self, timeout_s: float) -> dict[str, Any]:
         """For `httpx`'s `stream`."""
@@ -78,7 +74,7 @@ class Ask(Generic[T]):
             "method": self.method,
             "url": self.path,
             "params": {name: value for name, value in self.query.items() if value is not None},
-            "timeout": timeout_s + self.wait_s,
+            "timeout": timeout_s,
         }
         if self.content is not None:
             arguments["content"] = self.content
@@ -115,13 +111,16 @@ def quarantine(node: int, on: bool, reason: str | None) -> Ask[Node]:
     return Ask("POST", path, lambda reply: Node.model_validate_json(reply.content), json=wanted)
 
 
-def trigger(k: int | None, deadline_ms: float, label: int | str | None) -> Ask[Answer]:
+def trigger(k: int | None, deadline_ms: float | None, label: int | str | None) -> Ask[Answer]:
     query = {"k": k, "deadline_ms": deadline_ms, "label": label}
-    return Ask("POST", "/v1/trigger", _answer, query, wait_s=deadline_ms / 1000)
+    return Ask("POST", "/v1/trigger", _answer, query)
 
 
 def classify(
-    image: Image, k: int | None, deadline_ms: float, label: int | str | None
+    image: Image,
+    k: int | None,
+    deadline_ms: float | None,
+    label: int | str | None,
 ) -> Ask[Answer]:
     """VpError if `image` is no image, or its file cannot be read."""
     query: dict[str, object] = {"k": k, "deadline_ms": deadline_ms, "label": label}
@@ -136,12 +135,12 @@ def classify(
         content = image.tobytes()
     else:
         content = image if isinstance(image, bytes) else read(image)
-    return Ask("POST", "/v1/classify", _answer, query, content, wait_s=deadline_ms / 1000)
+    return Ask("POST", "/v1/classify", _answer, query, content)
 
 
 def events(answers_per_s: float | None) -> Ask[None]:
     query = {"answers_per_s": answers_per_s}
-    return Ask("GET", "/v1/events", lambda reply: None, query, wait_s=_HEARTBEAT_S)
+    return Ask("GET", "/v1/events", lambda reply: None, query)
 
 
 def _answer(reply: httpx.Response) -> Answer:

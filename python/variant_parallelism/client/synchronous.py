@@ -13,6 +13,7 @@ from variant_parallelism.api import Answer, Event, FleetCounters, FleetInfo, Nod
 from variant_parallelism.client import exchange
 from variant_parallelism.client.exchange import (
     DEFAULT_URL,
+    HEARTBEAT_S,
     REPLY_TIMEOUT_S,
     Ask,
     EventReader,
@@ -77,7 +78,8 @@ class Client:
         k and the deadline default to the fleet's; `label` is the right class (index or name), if
         known. `class_index` is None if no node answered.
         """
-        return self._ask(exchange.classify(image, k, self._deadline(deadline_ms), label))
+        ask = exchange.classify(image, k, deadline_ms, label)
+        return self._ask(ask, self._longest(deadline_ms))
 
     def trigger(
         self,
@@ -87,7 +89,8 @@ class Client:
         label: int | str | None = None,
     ) -> Answer:
         """Have every node with an input source of its own capture, and answer about that."""
-        return self._ask(exchange.trigger(k, self._deadline(deadline_ms), label))
+        ask = exchange.trigger(k, deadline_ms, label)
+        return self._ask(ask, self._longest(deadline_ms))
 
     def fleet(self) -> FleetInfo:
         """Its name, classes and defaults."""
@@ -119,7 +122,7 @@ class Client:
         At most `answers_per_s` answers come; a SkippedEvent tells how many were left out.
         """
         reader = EventReader()
-        arguments = exchange.events(answers_per_s).arguments(self._timeout_s)
+        arguments = exchange.events(answers_per_s).arguments(self._timeout_s + HEARTBEAT_S)
         with told(self.base), self._http.stream(**arguments) as reply:
             if reply.status_code >= 400:
                 reply.read()
@@ -130,16 +133,16 @@ class Client:
                     yield event
         raise GatewayError(f"the gateway at {self.base} stopped")
 
-    def _deadline(self, deadline_ms: float | None) -> float:
-        """In milliseconds; the fleet's, asked for once, by default."""
+    def _longest(self, deadline_ms: float | None) -> float:
+        """How long an answer may take, in ms; by default the fleet's, asked for once."""
         if deadline_ms is not None:
             return deadline_ms
         if self._deadline_ms is None:
             self._deadline_ms = self.fleet().deadline_ms
         return self._deadline_ms
 
-    def _ask(self, ask: Ask[T]) -> T:
-        arguments = ask.arguments(self._timeout_s)
+    def _ask(self, ask: Ask[T], wait_ms: float = 0.0) -> T:
+        arguments = ask.arguments(self._timeout_s + wait_ms / 1000)
         with told(self.base), self._http.stream(**arguments) as reply:
             try:
                 reply.read()

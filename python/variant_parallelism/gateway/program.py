@@ -1,22 +1,24 @@
-"""`vp classify`, without its command line."""
+"""`vp classify` and `vp trigger`, without their command lines."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from variant_parallelism.api import Answer, Node
 from variant_parallelism.client import AsyncClient, GatewayError
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.report import answer_json
 from variant_parallelism.gateway.service import Gateway
+from variant_parallelism.gateway.types import NodeStatus
 
 _SETTLE_S = 2.0
 _WIDEST = 8
@@ -99,12 +101,7 @@ async def classify_images(
 
         async def ask(image: NDArray[np.uint8]) -> Reply:
             answer = await gateway.classify(image, k=k, deadline_ms=deadline_ms)
-            down = {
-                node.id: f"{node.state}: {node.reason}"
-                for node in gateway.nodes()
-                if node.state != "up"
-            }
-            return answer_json(answer), down
+            return answer_json(answer), reasons(gateway.nodes())
 
         await ask_in_order(images, ask, Pace(_deadline(fleet, deadline_ms)), show)
 
@@ -117,26 +114,77 @@ async def classify_by_gateway(
     async with AsyncClient(fleet) as client:
 
         async def ask(image: NDArray[np.uint8]) -> Reply:
-            for left in reversed(range(_MOST_TRIES)):
-                try:
-                    answer = await client.classify(image, k=k, deadline_ms=deadline)
-                    break
-                except GatewayError as busy:
-                    if busy.retry_after is None or not left:
-                        raise
-                    await asyncio.sleep(busy.retry_after)
-            down = {}
-            if answer.missing:
-                # The answer counts, also if the gateway has gone away since.
-                with contextlib.suppress(VpError):
-                    down = {
-                        node.id: f"{node.state}: {node.reason}"
-                        for node in await client.nodes()
-                        if node.state != "up"
-                    }
-            return answer.as_json(), down
+            return await ask_gateway(
+                client, lambda: client.classify(image, k=k, deadline_ms=deadline)
+            )
 
         await ask_in_order(images, ask, Pace(deadline), show)
+
+
+async def trigger_fleet(
+    fleet: Fleet,
+    count: int,
+    every_s: float,
+    k: int | None,
+    deadline_ms: float | None,
+    state_dir: Path | None,
+    show: Show,
+) -> None:
+    """Run a gateway for `count` triggers, one every `every_s` seconds, or later if it is late."""
+    async with Gateway(fleet, state_dir=state_dir) as gateway:
+        await gateway.wait_until_settled(_SETTLE_S)
+
+        async def ask() -> Reply:
+            answer = await gateway.trigger(k=k, deadline_ms=deadline_ms)
+            return answer_json(answer), reasons(gateway.nodes())
+
+        await _in_turn(count, every_s, ask, show)
+
+
+async def trigger_by_gateway(
+    fleet: Fleet, count: int, every_s: float, k: int | None, deadline_ms: float | None, show: Show
+) -> None:
+    """The same through the fleet's gateway, which already runs."""
+    deadline = _deadline(fleet, deadline_ms)
+    async with AsyncClient(fleet) as client:
+
+        async def ask() -> Reply:
+            return await ask_gateway(client, lambda: client.trigger(k=k, deadline_ms=deadline))
+
+        await _in_turn(count, every_s, ask, show)
+
+
+async def _in_turn(
+    count: int, every_s: float, ask: Callable[[], Awaitable[Reply]], show: Show
+) -> None:
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    for index in range(count):
+        await asyncio.sleep(max(0.0, start + index * every_s - loop.time()))
+        show(index, *await ask())
+
+
+async def ask_gateway(client: AsyncClient, ask: Callable[[], Awaitable[Answer]]) -> Reply:
+    """One answer; while the gateway is busy, ask again when it says so."""
+    for left in reversed(range(_MOST_TRIES)):
+        try:
+            answer = await ask()
+            break
+        except GatewayError as busy:
+            if busy.retry_after is None or not left:
+                raise
+            await asyncio.sleep(busy.retry_after)
+    down = {}
+    if answer.missing:
+        # The answer counts, also if the gateway has gone away since.
+        with contextlib.suppress(VpError):
+            down = reasons(await client.nodes())
+    return answer.as_json(), down
+
+
+def reasons(nodes: Iterable[Node | NodeStatus]) -> dict[int, str]:
+    """For each node that is not up, why."""
+    return {node.id: f"{node.state}: {node.reason}" for node in nodes if node.state != "up"}
 
 
 def _deadline(fleet: Fleet, deadline_ms: float | None) -> float:

@@ -73,6 +73,7 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
             "damaged": hello.damaged,
             "rejected": hello.rejected,
             "multicast": hello.multicast,
+            "sensor": hello.sensor,
         },
         "fault": None if node.fault is None else fault_json(node.fault),
         "estimate": None if node.estimate is None else _estimate_json(node.estimate),

@@ -15,14 +15,14 @@ _SHARE = 0.99
 _REFRESH_S = 0.25
 
 
-def patience_s(p99_ms: Floats, margin: float, floor_s: float, ceiling_s: float) -> float:
+def patience_s(p99_ms: Floats, margin: float, floor_s: float) -> float:
     """Seconds to wait for nodes with these 99th percentiles of their latencies, (N,), N >= 1.
 
-    `margin` times the slowest node's, but no more than STRAGGLES times the median node's, between
-    `floor_s` and `ceiling_s`.
+    `margin` times the slowest node's, but no more than STRAGGLES times the median node's, at least
+    `floor_s`.
     """
     slowest = min(float(p99_ms.max()), STRAGGLES * float(np.median(p99_ms)))
-    return min(ceiling_s, max(floor_s, margin * slowest / 1000))
+    return max(floor_s, margin * slowest / 1000)
 
 
 class AutoDeadline:
@@ -32,7 +32,7 @@ class AutoDeadline:
         self._latencies = latencies
         self._margin = margin
         self._floor_s = floor_s
-        self._p99_ms: Floats = np.zeros(0)
+        self._patience_s: float | None = None
         self._refreshed = float("-inf")
         self._asked_of: bytes = b""
 
@@ -42,8 +42,9 @@ class AutoDeadline:
         if now >= self._refreshed + _REFRESH_S or asked_of != self._asked_of:
             known = rows[self._latencies.samples[rows] >= LEARNT_FROM]
             learnt = len(known) > 0 and 2 * len(known) >= len(rows)
-            self._p99_ms = self._latencies.quantiles(known, _SHARE)[0] if learnt else np.zeros(0)
+            self._patience_s = None
+            if learnt:
+                (p99_ms,) = self._latencies.quantiles(known, _SHARE)
+                self._patience_s = patience_s(p99_ms, self._margin, self._floor_s)
             self._refreshed, self._asked_of = now, asked_of
-        if not self._p99_ms.size:
-            return None
-        return patience_s(self._p99_ms, self._margin, self._floor_s, ceiling_s)
+        return None if self._patience_s is None else min(ceiling_s, self._patience_s)

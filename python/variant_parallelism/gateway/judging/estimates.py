@@ -50,8 +50,9 @@ class Average:
         """Which rows have at least so many samples and are below `limit`."""
         return np.asarray((self.samples >= samples) & (self.value < limit))
 
-    def of(self, row: int) -> float | None:
-        return float(self.value[row]) if self.samples[row] else None
+    def known(self, rows: Rows) -> list[float | None]:
+        """The averages of these rows, None where there is no sample."""
+        return _known(np.where(self.samples[rows] > 0, self.value[rows], np.nan))
 
 
 class Latencies:
@@ -123,18 +124,21 @@ class Estimates:
 
     def of(self, rows: Rows) -> list[NodeEstimate]:
         """What is known of these nodes."""
-        p50, p95 = self.latency.quantiles(rows, 0.5, 0.95)
         return [
-            NodeEstimate(
-                agreement=self.agreement.of(row),
-                reliability=self.reliability.of(row),
-                latency_p50_ms=None if np.isnan(median) else float(median),
-                latency_p95_ms=None if np.isnan(high) else float(high),
-                samples=int(self.latency.samples[row]),
-                accuracy=self.accuracy.of(row),
+            NodeEstimate(agreement, reliability, p50, p95, samples, accuracy)
+            for agreement, reliability, p50, p95, samples, accuracy in zip(
+                self.agreement.known(rows),
+                self.reliability.known(rows),
+                *map(_known, self.latency.quantiles(rows, 0.5, 0.95)),
+                self.latency.samples[rows].tolist(),
+                self.accuracy.known(rows),
+                strict=True,
             )
-            for row, median, high in zip(rows.tolist(), p50, p95, strict=True)
         ]
+
+
+def _known(values: Floats) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
 
 
 def _grown(values: NDArray, rows: int) -> NDArray:  # type: ignore[type-arg]

@@ -22,7 +22,7 @@ from variant_parallelism.gateway.votes import Votes
 
 _FIRST_SHARE = 0.5
 """How much of the time to the deadline the nodes asked first have at most."""
-_LEARN_GAP_S = 0.001
+_LEARN_GAP_S = 0.002
 """No more than one request in this time is learnt from: it costs some 20 microseconds."""
 _JUDGE_GAP_S = 0.02
 """Between two looks at who is to be left out or taken back, which go through all nodes."""

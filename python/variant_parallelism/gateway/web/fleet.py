@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse, Response
 
 from variant_parallelism.api import FleetCounters, FleetInfo, Node, Nodes, Quarantine
@@ -44,7 +46,9 @@ def fleet_routes(web: Web) -> APIRouter:
         response_model=Node,
         responses=errors(404),
     )
-    async def quarantine(node: int, wanted: Quarantine) -> JSONResponse:
+    async def quarantine(
+        node: Annotated[int, Path(description="Its id.")], wanted: Quarantine
+    ) -> JSONResponse:
         """A node in quarantine is still asked, but nobody waits for it and its votes do not count,
         until it is taken back in the same way, also after a restart."""
         if all(known.id != node for known in web.gateway.nodes()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,8 @@ from variant_parallelism.gateway.web.context import Web
 from variant_parallelism.gateway.web.errors import Problem
 from variant_parallelism.gateway.web.openapi import EVENT_STREAM, errors
 from variant_parallelism.images import encode_png
+
+_REQUEST = "Its number, as in its answer."
 
 
 class EventsQuery(BaseModel):
@@ -57,7 +59,7 @@ def live_routes(web: Web) -> APIRouter:
         response_class=Response,
         responses={200: {"content": {"image/png": {}}}, **errors(400, 404)},
     )
-    async def inputs(request: int) -> Response:
+    async def inputs(request: Annotated[int, Path(description=_REQUEST)]) -> Response:
         """Of the latest 256 requests, or 32 MiB of images. Numbers of requests wrap around, so
         ask for it soon."""
         image = web.inputs.get(request)

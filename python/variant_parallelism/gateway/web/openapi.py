@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import ConfigDict
 
 from variant_parallelism.api import EVENT, Answer, Error
 
@@ -73,6 +74,29 @@ class Unanswered(Answer):
 
     error: str
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "error": "no node answered",
+                    "request": 4712,
+                    "class": None,
+                    "name": None,
+                    "score": None,
+                    "scores": [0.0] * 10,
+                    "votes": [],
+                    "missing": [1, 2, 3],
+                    "errors": {"2": "capture failed"},
+                    "latency_ms": 500.3,
+                    "spared": [],
+                    "label": None,
+                    "triggered": True,
+                    "uid": None,
+                }
+            ]
+        }
+    )
+
 
 def no_answer(description: str) -> dict[int | str, dict[str, Any]]:
     """The 503 of a route whose question no node may answer."""
@@ -106,6 +130,9 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas = whole["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    for model in (Answer, Unanswered):
+        # FastAPI leaves nulls out of its document, but there they mean something.
+        schemas[model.__name__]["examples"] = model.model_json_schema()["examples"]
     event = EVENT.json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(event.pop("$defs"))
     schemas["Event"] = {"title": "Event", **event}

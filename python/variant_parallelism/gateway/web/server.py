@@ -53,8 +53,9 @@ class HttpServer:
             history=History(gateway),
         )
         self.max_connections = 2 * limits.max_in_flight + MAX_SUBSCRIBERS + _SPARE_CONNECTIONS
+        self.app = make_app(self._web)
         config = uvicorn.Config(
-            make_app(self._web),
+            self.app,
             http=limited_protocol(counters, self.max_connections),
             log_config=None,
             log_level="error",
