@@ -6,6 +6,19 @@ static int is_newer(int32_t number, int32_t than)
     return ahead > 0 && ahead < 32768;
 }
 
+void vp_gate_ask(const vp_gate *gate, vp_ballot *ballot, const int64_t *slots, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t slot = (uint32_t)slots[i];
+        vp_vote *vote = &ballot->votes[slot];
+        if ((vote->state & VP_VOTE_ASKED) == 0) {
+            vote->state |= VP_VOTE_ASKED;
+            ballot->asked++;
+            ballot->awaited += gate->nodes[slot].awaited;
+        }
+    }
+}
+
 uint32_t vp_gate_can_tell(const vp_gate *gate, const vp_ballot *ballot)
 {
     uint32_t members = 0;

@@ -91,6 +91,7 @@ typedef struct vp_ballot {
     uint32_t size;
     uint32_t awaited; /**< Nodes asked that are up and have said nothing yet. */
     uint32_t here;    /**< Votes. */
+    uint32_t asked;   /**< Nodes asked. */
     uint16_t number;
     uint8_t k;
     uint8_t touched;  /**< Whether it is among the gate's touched ones. */
@@ -110,6 +111,7 @@ typedef struct vp_gate_node {
     uint32_t answered;    /**< Votes since Python last looked. */
     uint16_t id;
     uint8_t is_keyed;
+    uint8_t alive;        /**< Whether it may be asked. */
     uint8_t open;         /**< Whether its votes count without asking Python. */
     uint8_t awaited;      /**< Whether requests wait for it. */
     uint8_t quarantined;  /**< Whether its votes are only noted. */
@@ -177,6 +179,9 @@ int vp_gate_stranger(vp_gate *gate, const uint8_t *message, size_t size,
  *  VP_GATE_DROPPED (counted) or, if no open request asked for it, VP_GATE_PASSED. */
 int vp_gate_vote(vp_gate *gate, uint32_t slot, const vp_prediction *prediction,
                  uint32_t wire_bytes, double now);
+
+/** Enter in a ballot that the nodes at these slots are asked. */
+void vp_gate_ask(const vp_gate *gate, vp_ballot *ballot, const int64_t *slots, uint32_t count);
 
 /** How many nodes one trigger to the group reaches, if it is meant for all that the ballot asks and
  *  takes nothing from any node that hears it; else 0. */

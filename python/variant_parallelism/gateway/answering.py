@@ -73,16 +73,21 @@ class Answering:
         automatic = deadline_s is None
         k, deadline_s = self._terms(k, deadline_s)
         check_terms(self._fleet, k, deadline_s, label)
-        announced = [node for node in self._nodes.values() if node.hello is not None]
-        if announced and not any(node.has_source for node in announced):
+        without = self._without_source()
+        if without and not self._gate.has_source.any():
             raise VpError("no node that was heard of has an input source: send an image instead")
         self._out.begin_request()
         request = self._book.add_trigger(k, now, now + deadline_s)
         self._begin(now, request, label, automatic)
-        for node in announced:
-            if not node.has_source:
-                request.errors[node.id] = ErrorCode.SOURCE.text
+        request.errors.update(dict.fromkeys(without, ErrorCode.SOURCE.text))
         return request
+
+    def _without_source(self) -> list[int]:
+        """Nodes that announced themselves, but no input source."""
+        if self._gate.has_source[self._gate.present].all():
+            return []
+        nodes = self._nodes.values()
+        return [node.id for node in nodes if node.hello is not None and not node.has_source]
 
     def _terms(self, k: int | None, deadline_s: float | None) -> tuple[int, float]:
         k = self._fleet.table.k if k is None else k
@@ -93,8 +98,8 @@ class Answering:
     def _begin(self, now: float, request: Request, label: int | None, automatic: bool) -> Request:
         request.label = label
         self._gate.count(NOBODY, "requests")
-        for node in self.moderator.begin(now, request, self._able(request), automatic):
-            self._sending.ask(node, request)
+        able = self._gate.able(with_source=request.triggered)
+        self._sending.ask_many(self.moderator.begin(now, request, able, automatic), request)
         self._deadlines.set(request, request.plan.wake_at(request.deadline))
         self._dirty[request] = None
         return request
@@ -121,14 +126,6 @@ class Answering:
         self.states_changed()
 
     # Who takes part.
-
-    def _able(self, request: Request) -> list[Node]:
-        """Who may be asked."""
-        return [
-            node
-            for node in self._nodes.values()
-            if node.alive and (not request.triggered or node.has_source)
-        ]
 
     def states_changed(self) -> None:
         """Other nodes than before are waited for."""

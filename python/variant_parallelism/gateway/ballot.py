@@ -39,13 +39,11 @@ _VOTE = np.dtype(
 class Ballot:
     """Who was asked, who voted what. A slot above its size was never asked."""
 
-    __slots__ = ("_rows", "asked", "c", "rows", "size")
+    __slots__ = ("_rows", "c", "rows", "size")
 
     def __init__(self, number: int, size: int, k: int) -> None:
         """`size` slots, none of them asked; `number` is the request's own."""
         self.size = size
-        self.asked = 0
-        """How many nodes were asked."""
         self.rows: NDArray[np.void] = np.zeros(size, _VOTE)
         """One `vp_vote` a slot, with its fields' names."""
         self._rows = ffi.from_buffer("vp_vote[]", self.rows, require_writable=True)
@@ -56,6 +54,11 @@ class Ballot:
     def awaited(self) -> int:
         """Nodes that were asked, are waited for and have said nothing yet."""
         return int(self.c.awaited)
+
+    @property
+    def asked(self) -> int:
+        """Nodes that were asked."""
+        return int(self.c.asked)
 
     @property
     def here(self) -> int:
@@ -76,7 +79,7 @@ class Ballot:
         row = self._rows[slot]
         if not row.state & ASKED:
             row.state |= ASKED
-            self.asked += 1
+            self.c.asked += 1
             self.c.awaited += awaited
 
     def withdraw(self, slot: int) -> None:
@@ -130,9 +133,19 @@ class Ballot:
         rows = self.rows[slots]
         return np.where(rows["state"] & _SENT, rows["sent"], np.inf)
 
+    def sent_in_vain(self) -> dict[int, float]:
+        """By the slot of each node that it was sent to and that has not voted: when it was."""
+        slots = np.flatnonzero(self.states & (_SENT | HERE) == _SENT)
+        return dict(zip(slots.tolist(), self.rows["sent"][slots].tolist(), strict=True))
+
     def is_unanswered(self, slot: int) -> bool:
         """Whether it was sent to a node that has said nothing yet."""
         return slot < self.size and self._rows[slot].state & (_SENT | HERE | ERROR) == _SENT
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody who is waited for has said anything yet."""
+        return self.here == 0 and self.awaited == self.asked
 
     def unanswered(self) -> NDArray[np.intp]:
         """The slots for which that is so."""

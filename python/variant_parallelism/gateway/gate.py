@@ -27,6 +27,8 @@ _COLUMNS = {
 _WIDTH: int = lib.VP_COUNTS
 _SEEN: dict[str, Any] = {
     "id": np.uint16,
+    "alive": np.bool_,
+    "source": np.bool_,
     "awaited": np.uint8,
     "quarantined": np.uint8,
     "present": np.bool_,
@@ -82,6 +84,7 @@ class Gate:
         self._names = np.empty(0, dtype=np.object_)
         self._nodes: Any = ffi.NULL
         self._counts: Any = ffi.NULL
+        self._ids_rise = True
         self._reserve(max(1, room))
 
     def _reserve(self, room: int) -> None:
@@ -131,6 +134,11 @@ class Gate:
         return self._seen["present"][: self.size]
 
     @property
+    def has_source(self) -> NDArray[np.bool_]:
+        """By slot: whether the node has announced an input source of its own."""
+        return self._seen["source"][: self.size]
+
+    @property
     def names(self) -> NDArray[np.object_]:
         """The nodes' variants, by slot."""
         return self._names[: self.size]
@@ -144,9 +152,14 @@ class Gate:
         """The node at a slot."""
         return int(self._nodes[slot].id)
 
+    def able(self, *, with_source: bool) -> NDArray[np.intp]:
+        """The slots of the nodes that may be asked; of those with an input source, if so wanted."""
+        seen = self._seen[: self._c.size]
+        return np.flatnonzero(seen["alive"] & seen["source"] if with_source else seen["alive"])
+
     def by_id(self, slots: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The same slots in the order of their nodes' ids."""
-        return slots[np.argsort(self.ids[slots])]
+        """The same slots, which rise, in the order of their nodes' ids."""
+        return slots if self._ids_rise else slots[np.argsort(self.ids[slots])]
 
     def add(self, node_id: int, variant: str, key: bytes | None, highest: int | None) -> int:
         """A new node's slot; with `highest`, no counter up to it is accepted of the node."""
@@ -157,6 +170,7 @@ class Gate:
         node.id, node.present = node_id, 1
         node.boot = node.last_counter = node.begun_boot = node.newest = -1
         self._names[slot] = variant
+        self._ids_rise = self._ids_rise and (not slot or self._nodes[slot - 1].id < node_id)
         if key is not None:
             node.is_keyed = 1
             lib.vp_blake2s_begin(key, ffi.addressof(node, "keyed"))
@@ -282,6 +296,11 @@ class Gate:
     def close_ballot(self, number: int) -> None:
         """Votes under this number are left to be read."""
         self._c.ballots[number] = ffi.NULL
+
+    def ask(self, ballot: Ballot, slots: NDArray[np.intp]) -> None:
+        """The nodes at these slots, which the ballot has, are asked."""
+        rows = ffi.from_buffer("int64_t[]", np.ascontiguousarray(slots, np.int64))
+        lib.vp_gate_ask(self._c, ballot.c, rows, len(slots))
 
     def can_tell(self, ballot: Ballot) -> bool:
         """Whether one trigger to the group serves all that were asked, and does no harm."""

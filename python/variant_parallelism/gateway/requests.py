@@ -164,14 +164,11 @@ class RequestBook:
         del self.open[request.id]
         request.encoded.clear()
         ballot, patience_s = request.ballot, request.plan.patience_s
-        silent = np.flatnonzero(ballot.states & (ASKED | HERE) == ASKED)
-        sent = ballot.sent_to(silent)
-        silent, sent = silent[sent < NEVER], sent[sent < NEVER]
         ended = Ended(
             ballot.states.tobytes(),
             request.deadline,
             NEVER if patience_s is None else patience_s,
-            dict(zip(silent.tolist(), sent.tolist(), strict=True)),
+            ballot.sent_in_vain() if ballot.here < ballot.asked else {},
         )
         for number in request.taken:
             del self._numbers[number]

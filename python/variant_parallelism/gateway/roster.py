@@ -99,6 +99,7 @@ class Node:
         """Tell the gate what it goes by: the node's state and abilities, and if it has work."""
         gated = self._gated
         gated.boot = self.hello_boot
+        gated.alive = self.alive
         gated.open = self.alive and not self.unannounced
         gated.awaited = self.state == "up"
         gated.quarantined = self.quarantine is not None

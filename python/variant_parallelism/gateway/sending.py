@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
+from numpy.typing import NDArray
+
 from variant_parallelism.gateway.alarms import Alarms
 from variant_parallelism.gateway.cast import Cast
 from variant_parallelism.gateway.dispatch import WINDOW, Transfer
@@ -41,6 +44,7 @@ class Sending:
         self._nodes = nodes
         self._out = out
         self._book = book
+        self._gate = gate
         self._cast: Cast | None = None
         self._cast_request: Request | None = None
         self._last_cast: Request | None = None
@@ -57,6 +61,15 @@ class Sending:
         """Images left, by node, for which nobody waits until it is ready."""
 
     # Whom to ask.
+
+    def ask_many(self, slots: NDArray[np.intp], request: Request) -> None:
+        """Put a new request to the nodes at these slots."""
+        if request.triggered:
+            self._gate.ask(request.ballot, slots)
+            self._triggers.begin(request)
+            return
+        for node in self._gate.ids[slots].tolist():
+            self.ask(self._nodes[node], request)
 
     def ask(self, node: Node, request: Request) -> None:
         """Put a request into a node's queue: older ones first, as the node wants them."""

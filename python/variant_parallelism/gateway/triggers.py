@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from variant_parallelism.gateway.ballot import ASKED
 from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, is_newer
@@ -44,6 +47,8 @@ class _Trigger:
     request: Request
     waiting: set[int]
     """Nodes that are to be told as soon as they are ready."""
+    is_fresh: bool = False
+    """Whether all that were asked are, and `waiting` was not filled yet."""
     told_together: bool = False
     """Whether all of them were told by one message to the group."""
     ask_at: float = _NEVER
@@ -96,14 +101,30 @@ class Triggers:
 
     # Who is asked.
 
+    def begin(self, request: Request) -> None:
+        """A new trigger for all that its ballot asks."""
+        if request.ballot.asked:
+            self._open[request.id] = _Trigger(request, set(), is_fresh=True)
+            self._look_at = _AT_ONCE
+
+    def _fill(self) -> None:
+        """Look at the nodes one by one."""
+        for trigger in self._open.values():
+            if trigger.is_fresh:
+                trigger.is_fresh = False
+                slots = np.flatnonzero(trigger.request.ballot.states & ASKED)
+                trigger.waiting.update(self._gate.ids[slots].tolist())
+
     def ask(self, node: Node, request: Request) -> None:
         """Put a trigger to a node, anew if it had it before."""
+        self._fill()
         request.ballot.unsend(node.slot)
         self._open.setdefault(request.id, _Trigger(request, set())).waiting.add(node.id)
         self._look_at = _AT_ONCE
 
     def drop(self, node: Node) -> None:
         """A node is gone: it gets nothing more."""
+        self._fill()
         self._mute.discard(node.id)
         for trigger in self._open.values():
             trigger.waiting.discard(node.id)
@@ -135,6 +156,9 @@ class Triggers:
 
     def holds(self, now: float, node: Node, image: Request) -> bool:
         """Whether an image has to wait: the node captures, or is to capture first."""
+        if not self._open:
+            return False
+        self._fill()
         held = any(
             trigger.is_with(node)
             or (node.id in trigger.waiting and is_newer(image.id, trigger.request.id))
@@ -164,10 +188,11 @@ class Triggers:
         if first is None:
             return
         self._tell_together(now, first)
-        if first.told_together and not first.waiting and not first.request.ballot.here:
+        if first.told_together and not first.waiting and first.request.ballot.is_silent:
             # Nobody is ready for another one yet.
             self._look_at = now + _LOOK_S if len(self._open) > 1 else _NEVER
             return
+        self._fill()
         busy: set[int] = set()
         for trigger in self._open.values():
             busy |= trigger.unanswered(self._gate)
@@ -182,11 +207,11 @@ class Triggers:
     def _tell_together(self, now: float, trigger: _Trigger) -> None:
         """The usual case at a price that does not depend on the nodes: all of them are ready."""
         ballot = trigger.request.ballot
-        if not trigger.waiting or not self._has_group() or self._laggards:
+        if not trigger.is_fresh or not self._has_group() or self._laggards:
             return
-        if len(trigger.waiting) == ballot.asked and self._gate.can_tell(ballot):
+        if self._gate.can_tell(ballot):
             self._out.cast_trigger(trigger.request, now)
-            trigger.waiting = set()
+            trigger.is_fresh = False
             trigger.told_together = True
             trigger.ask_at = now + _FIRST_LOOK_S
 

@@ -28,6 +28,7 @@ _JUDGE_GAP_S = 0.02
 """Between two looks at who is to be left out or taken back, which go through all nodes."""
 
 Ask = Callable[[Node, Request], None]
+Slots = NDArray[np.intp]
 
 
 class _Trusting:
@@ -81,9 +82,9 @@ class Moderator:
 
     # Whom to ask.
 
-    def begin(self, now: float, request: Request, nodes: list[Node], automatic: bool) -> list[Node]:
-        """Whom of `nodes`, which could be, to ask at first. `automatic`: the caller set no
-        deadline."""
+    def begin(self, now: float, request: Request, able: Slots, automatic: bool) -> Slots:
+        """Whom to ask at first of those who could be asked, by their slots. `automatic`: the
+        caller set no deadline."""
         plan, judge = request.plan, self.judge
         if automatic and self._table.deadline == "auto":
             limit_s = request.deadline - now
@@ -93,15 +94,15 @@ class Moderator:
             if len(up) > (self._table.first or 0):
                 return self._begin_with_few(now, request, up)
         self._watch_for_stragglers(now, request)
-        return nodes
+        return able
 
-    def _begin_with_few(self, now: float, request: Request, up: NDArray[np.intp]) -> list[Node]:
+    def _begin_with_few(self, now: float, request: Request, up: Slots) -> Slots:
         plan = request.plan
         plan.first = np.sort(self.judge.cheapest(up))
         limit_s = _FIRST_SHARE * (request.deadline - now)
         usual_s = self.judge.patience_of_few_s(now, plan.first, limit_s)
         plan.widen_at = now + (limit_s if usual_s is None else usual_s)
-        return [self._nodes[node] for node in self._gate.ids[plan.first].tolist()]
+        return plan.first
 
     def _watch_for_stragglers(self, now: float, request: Request) -> None:
         if request.plan.patience_s is not None:
@@ -139,6 +140,8 @@ class Moderator:
 
     def _votes(self, request: Request) -> int:
         """Votes that count."""
+        if not self._gate.quarantined.any():
+            return request.ballot.here
         states = request.ballot.states
         left_out = self._gate.quarantined[: len(states)]
         return int(np.count_nonzero(((states & HERE) > 0) & (left_out == 0)))
