@@ -8,13 +8,13 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.asker import Asker
 from variant_parallelism.gateway.core import Core
 from variant_parallelism.gateway.gate import Gate, Source
 from variant_parallelism.gateway.links import Links
@@ -35,25 +35,6 @@ from variant_parallelism.gateway.types import (
 _SAVE_PERIOD_S = 60.0
 
 log = logging.getLogger("variant_parallelism.gateway")
-
-
-class Asker(Protocol):
-    """Somebody who gets a fleet's answers for a gateway."""
-
-    async def classify(
-        self,
-        image: NDArray[np.uint8],
-        *,
-        k: int | None,
-        deadline_ms: float | None,
-        label: int | None,
-    ) -> Answer:
-        """See `Gateway.classify`."""
-
-    async def trigger(
-        self, *, k: int | None, deadline_ms: float | None, label: int | None
-    ) -> Answer:
-        """See `Gateway.trigger`."""
 
 
 class Gateway:
@@ -166,6 +147,10 @@ class Gateway:
     def share(self, asker: Asker | None) -> None:
         """From now on `classify` is the asker's: it asks other gateways, too. None: no more."""
         self._asker = asker
+
+    def shared_counts(self) -> dict[str, int]:
+        """What became of requests that other gateways are asked, too; empty without any."""
+        return {} if self._asker is None else self._asker.counts()
 
     async def wait_for_nodes(self, count: int, timeout_s: float) -> int:
         """Wait until `count` nodes are up; the number that are, also when time runs out."""
