@@ -204,6 +204,20 @@ def test_nodes_are_spared_when_the_first_ones_agree() -> None:
         assert world.core.nodes[node].counters.lost == 0
 
 
+def test_the_group_is_spared_too() -> None:
+    network = {"gateway": "10.0.0.100", "multicast": "239.1.2.3:5001"}
+    judging = {"first": 2, "confidence": 0.7, "everyone_every": 5}
+    world = ready(World(make_fleet(serial=0, udp=5, judging=judging, network=network)))
+    for seed in range(4):
+        answer = ask(world, seed)
+        assert len(answer.spared) == 3
+    assert [data for _, node, data in world.sent if node is None] == []
+    assert world.core.counters.foreign == 0
+    assert sum(len(node.answers) for node in world.nodes.values()) == 8
+    assert len(ask(world, 4).votes) == 5
+    assert any(node is None for _, node, _ in world.sent), "what all are asked goes to the group"
+
+
 def test_equal_nodes_are_spared_in_turn_and_all_are_asked_now_and_then() -> None:
     world = ready(World(fleet_of(5, first=2, confidence=0.7, everyone_every=10)))
     answers = [ask(world, seed) for seed in range(20)]

@@ -217,11 +217,13 @@ def test_datagrams_from_elsewhere_are_foreign(tmp_path: Path) -> None:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
                 stranger.bind(("127.0.0.1", 0))
                 stranger.sendto(b"hello?", (host, int(port)))
-                other = b"\x21\x07" + bytes(60)
-                stranger.sendto(other, (host, int(port)))
-            while gateway.counters.messages_in < 2:
+                for fleet_id in (8, 7):
+                    other = bytes([0x21, fleet_id]) + bytes(60)
+                    stranger.sendto(other, (host, int(port)))
+            while gateway.counters.messages_in < 3:
                 await asyncio.sleep(0.01)
-            assert (gateway.counters.damaged, gateway.counters.foreign) == (1, 1)
+            counts = gateway.counters
+            assert (counts.damaged, counts.foreign, counts.forged) == (1, 1, 1)
 
     run(test)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import urllib.request
 from pathlib import Path
 
+import gateway_process
 from fleet_factory import make_image
-from loopback_nodes import run
+from loopback_nodes import nodes_of, run
 from mosquitto_broker import Gate, needs_mosquitto, running
 from sink_events import until
 from variant_parallelism.gateway import Answer, Gateway
@@ -22,6 +24,7 @@ from workers_fleet import (
     three_parts,
     worker,
     worker_process,
+    write_part,
 )
 
 pytestmark = needs_mosquitto
@@ -209,5 +212,32 @@ def test_triggers_go_to_all_gateways(tmp_path: Path) -> None:
             for gateway in three.gateways:
                 answer = await gateway.trigger()
                 assert (nodes_in(answer), answer.triggered) == ([2, 3, 5], True)
+
+    run(test)
+
+
+def test_vp_gateway_shares_what_its_http_api_is_asked(tmp_path: Path) -> None:
+    """A process with its own nodes, beside another gateway."""
+
+    async def test() -> None:
+        async with running(tmp_path) as broker:
+            fleets = three_parts(broker.port)[:2]
+            path = write_part(fleets[0], tmp_path / "process")
+            async with (
+                gateways(fleets[1:], tmp_path) as other,
+                worker(fleets[1]),
+                nodes_of(fleets[0], {}),
+                gateway_process.gateway_of(path) as gateway,
+            ):
+                await gateway.up(2)
+                await until(lambda: other.spreads[0].gateways() == ["a", "b"])
+                await until(lambda: other.spreads[0].is_served)
+                answer = await gateway.classify(3)
+                assert [vote["node"] for vote in answer["votes"]] == [0, 1, 2, 3]
+                assert (len(answer["uid"]), answer["missing"]) == (32, [])
+                assert other.count("served") == 1
+                url = f"http://{gateway.fleet.table.gateway.http}/metrics"
+                metrics = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read())
+                assert b"\nvp_shared_asked_total 1.0\n" in metrics
 
     run(test)

@@ -32,7 +32,7 @@ from workers_fleet import (
     part,
     three_parts,
     worker,
-    write_worker_file,
+    write_part,
 )
 
 
@@ -165,7 +165,7 @@ def test_vp_classify_by_broker(tmp_path: Path) -> None:
         ):
             await three.meet(1)
             Image.fromarray(make_image(three.fleets[0])[:, :, 0]).save(picture)
-            path = write_worker_file(three.fleets[0], tmp_path / "client")
+            path = write_part(three.fleets[0], tmp_path / "client")
             process = await asyncio.create_subprocess_exec(
                 *(*VP, "classify", "--mqtt", f"mqtt://127.0.0.1:{broker.port}", "--json"),
                 *(str(path), str(picture)),

@@ -143,15 +143,19 @@ def worker(fleet: Fleet, answers: list[AnswerMessage] | None = None) -> Worker:
     return Worker(fleet, fleet.table.workers, (answers if answers is not None else []).append)
 
 
-def write_worker_file(fleet: Fleet, folder: Path) -> Path:
-    """A fleet file for `vp aggregate`: with its key, at the same broker."""
+def write_part(fleet: Fleet, folder: Path) -> Path:
+    """A fleet file with its key, for another process; its HTTP API has a port of its own."""
     assert fleet.table.workers is not None
     folder.mkdir()
     key = folder / "fleet.key"
     key.write_text(KEY.hex(), encoding="ascii")
     key.chmod(0o600)
     nodes = [node.model_dump(exclude_none=True) for node in fleet.nodes]
-    path = write_fleet_file(folder, nodes, manifest=fleet.manifest, key_file="fleet.key")
+    (http,) = free_ports(socket.SOCK_STREAM, 1)
+    gateway = {"listen": fleet.table.gateway.listen, "http": f"127.0.0.1:{http}"}
+    path = write_fleet_file(
+        folder, nodes, manifest=fleet.manifest, key_file="fleet.key", gateway=gateway
+    )
     table = fleet.table.workers.model_dump(exclude_unset=True)
     lines = ["", "[workers]", *(f"{name} = {json.dumps(value)}" for name, value in table.items())]
     path.write_text(path.read_text(encoding="utf-8") + "\n".join(lines) + "\n", encoding="utf-8")
@@ -163,7 +167,7 @@ async def worker_process(fleet: Fleet, folder: Path) -> AsyncIterator[asyncio.su
     """`vp aggregate`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "variant_parallelism.cli", "aggregate", str(write_worker_file(fleet, folder))),
+        *("-m", "variant_parallelism.cli", "aggregate", str(write_part(fleet, folder))),
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:

@@ -34,6 +34,9 @@ MAX_K = 16
 KEY_SIZE = 32
 _SHORTEST_TOKEN = 16
 
+ANYWHERE = "any"
+"""Where a UDP node is that is found by its HELLO."""
+
 _ENDPOINT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_.\-]+)):([0-9]{1,5})")
 _NETWORK_SCHEMES = ("socket", "rfc2217")
 
@@ -63,6 +66,10 @@ def _endpoint(text: str) -> str:
     if parse_endpoint(text)[1] == 0:
         raise ValueError(f"{text!r} has port 0: give one of 1 to 65535")
     return text
+
+
+def _node_endpoint(text: str) -> str:
+    return text if text == ANYWHERE else _endpoint(text)
 
 
 def _group(text: str) -> str:
@@ -103,6 +110,7 @@ def check_serial(text: str) -> str:
 
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+NodeEndpoint = Annotated[str, AfterValidator(_node_endpoint)]
 Netmask = Annotated[str, AfterValidator(netmask)]
 Station = Annotated[str, AfterValidator(station)]
 Group = Annotated[str, AfterValidator(_group)]
@@ -144,10 +152,10 @@ class NetworkTable(Table):
 class NodeTable(Table):
     """`[[nodes]]`: one board, its variant and the way to reach it.
 
-    Exactly one of `serial` (a device, `usb:SERIAL` or a pyserial URL), `udp` (host:port) and
-    `emulated` ("serial" or "udp": `vp demo` and `vp emulate` choose the ports). `probe` is the
-    unique id, or its beginning, of the debug probe that vp-flash reaches the board by; `mac`
-    replaces the address that vp-flash makes up.
+    Exactly one of `serial` (a device, `usb:SERIAL` or a pyserial URL), `udp` (host:port, or "any"
+    for a node that is found by its HELLO) and `emulated` ("serial" or "udp": `vp demo` and
+    `vp emulate` choose the ports). `probe` is the unique id, or its beginning, of the debug probe
+    that vp-flash reaches the board by; `mac` replaces the address that vp-flash makes up.
     """
 
     id: Annotated[int, Field(ge=0, le=65534)]
@@ -155,7 +163,7 @@ class NodeTable(Table):
     board: str
     serial: SerialPort | None = None
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115200
-    udp: Endpoint | None = None
+    udp: NodeEndpoint | None = None
     emulated: Literal["serial", "udp"] | None = None
     probe: Annotated[str, Field(min_length=1)] | None = None
     mac: Mac | None = None
@@ -179,6 +187,8 @@ class NodeTable(Table):
     def port_key(self) -> tuple[str, ...] | None:
         """What no second node may use: equal for two spellings of one port. What `usb:` names
         have in common, `UsbName.overlaps` tells."""
+        if self.udp == ANYWHERE:
+            return None
         if self.udp is not None:
             return ("udp", *_place(self.udp))
         if self.serial is None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet, NodeTable, parse_endpoint
+from variant_parallelism.fleet import ANYWHERE, Fleet, NodeTable, parse_endpoint
 from variant_parallelism.keys import group_key, node_key
 from variant_parallelism.wire import Provision
 
@@ -44,7 +44,7 @@ def _with_addresses(provision: Provision, fleet: Fleet, node: NodeTable, udp: st
             f"node {node.id} is reached by UDP, but {fleet.path} does not say where its gateway "
             'is: add [network] with gateway = "192.168.1.10" (this machine, as the nodes see it)'
         )
-    host, port = parse_endpoint(udp)
+    host, port = (udp, 0) if udp == ANYWHERE else parse_endpoint(udp)
     try:
         address = IPv4Address(host)
     except ValueError:

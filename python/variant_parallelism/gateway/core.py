@@ -14,22 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet, NodeTable
+from variant_parallelism.fleet import ANYWHERE, Fleet, NodeTable
 from variant_parallelism.gateway.answering import Answering
-from variant_parallelism.gateway.gate import BATCH, NOBODY, UNSUPPORTED, Gate, Record
+from variant_parallelism.gateway.gate import BATCH, NOBODY, UNSUPPORTED, Gate, Record, Source
 from variant_parallelism.gateway.judging.quarantine import Quarantine
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.reloading import Changes, changes
 from variant_parallelism.gateway.requests import Request, RequestBook
+from variant_parallelism.gateway.roaming import Roaming
 from variant_parallelism.gateway.roster import Node, make_node, make_nodes, make_timing
 from variant_parallelism.gateway.sending import Sending
-from variant_parallelism.gateway.types import Counters, Event, NodeStatus
+from variant_parallelism.gateway.types import Counters, Event, NodeChanged, NodeStatus
 from variant_parallelism.wire import (
     Discover,
     Fault,
     Hello,
     Input,
+    MessageType,
     NodeError,
     Prediction,
     Sack,
@@ -63,6 +65,8 @@ class Core:
         self._gate = Gate(fleet.table.id, len(fleet.manifest.classes), len(fleet.nodes))
         self.nodes = make_nodes(fleet, self._gate, highest or {})
         self.events: deque[Event] = deque()
+        self.moves: deque[tuple[int, Source]] = deque()
+        """Node ids and where they are now: to be told to the link before it sends more."""
         self._out = Outbound(fleet, boot, self._gate, on_boot)
         first_request = boot << 8 if first_request is None else first_request
         self._book = RequestBook(self._gate, first_request)
@@ -81,11 +85,18 @@ class Core:
             self.events,
         )
 
+        self._roaming = Roaming(fleet, self.nodes, self._gate, self._out, self.events)
+
     @property
     def outbox(self) -> deque[tuple[int | None, bytes]]:
         """(node id, bytes for its link), in the order to send: frames or datagrams; None for the
         id of a datagram to the multicast group."""
         return self._out.outbox
+
+    @property
+    def calls(self) -> deque[tuple[Source, bytes]]:
+        """Datagrams to send to addresses that are no node's."""
+        return self._out.calls
 
     @property
     def counters(self) -> Counters:
@@ -153,6 +164,7 @@ class Core:
         self.nodes.update(nodes)
         self.fleet = fleet
         self._liveness.reload(now, fleet)
+        self._roaming.reload(fleet)
         self._answering.reload(fleet, gone)
         self._drive(now)
         return told
@@ -167,6 +179,7 @@ class Core:
         if table.id not in told.replaced:
             old.table, old.variant = table, fleet.variant_of(table)
             if table.id in told.moved:
+                old.roamed_to = ""
                 old.timing = make_timing(table)
             return old
         node = make_node(fleet, table, self._gate, old.highest_counter)
@@ -201,11 +214,24 @@ class Core:
             self._take(now, node.slot, message, wire_bytes)
         self._drive(now)
 
-    def datagram(self, now: float, node_id: int | None, data: bytes) -> None:
-        """A datagram came from a node's address; None: from an address that is no node's."""
-        slot = NOBODY if node_id is None else self.nodes[node_id].slot
-        self._take(now, slot, data, len(data))
+    def datagram(
+        self, now: float, node_id: int | None, data: bytes, source: Source | None = None
+    ) -> None:
+        """A datagram came from a node's address; None: from `source`, which is no node's."""
+        if node_id is None and source is not None and self._is_hello(data):
+            self._stranger(now, Record(NOBODY, False, data, len(data), source))
+        else:
+            slot = NOBODY if node_id is None else self.nodes[node_id].slot
+            self._take(now, slot, data, len(data))
         self._drive(now)
+
+    def _is_hello(self, data: bytes) -> bool:
+        """Whether a message looks like a HELLO of this fleet."""
+        try:
+            header = peek(data)
+        except WireError:
+            return False
+        return header.type == MessageType.HELLO and header.fleet == self.fleet.table.id
 
     def receive(self, now: float, socket: int) -> int:
         """Take what waits at a UDP socket (a file descriptor), but no more than some batches.
@@ -232,9 +258,10 @@ class Core:
 
     def _act(self, now: float) -> None:
         """Read what the gate left to be read, then take the votes that it put into ballots."""
+        strangers = []
         for record in self._gate.records():
             if record.stranger is not None:
-                self._stranger(now, record)
+                strangers.append(record)
                 continue
             node = self.nodes.get(self._gate.id_at(record.slot))
             if node is None:
@@ -244,11 +271,24 @@ class Core:
             else:
                 self._receive(now, node, record.message, record.wire_bytes)
         self._answering.voted()
+        for record in strangers:
+            self._stranger(now, record)
 
     def _stranger(self, now: float, record: Record) -> None:
         """What says that it is a node, from an address that is none's."""
-        for name, amount in (("messages_in", 1), ("bytes_in", record.wire_bytes), ("foreign", 1)):
-            self._gate.count(NOBODY, name, amount)
+        node = self._roaming.hears(now, record)
+        if node is None or record.stranger is None:
+            return
+        source = record.stranger
+        before, node.roamed_to = node.address, str(source)
+        self._gate.set_address(node.slot, source.host, source.port, source.scope)
+        self.moves.append((node.id, source))
+        self._liveness.link_up(now, node)
+        self._sending.restart(now, node)
+        self._take(now, node.slot, record.message, record.wire_bytes)
+        if before != ANYWHERE:
+            told = f"moved from {before} to {node.address}"
+            self.events.append(NodeChanged(node.id, node.state, told))
 
     def _receive(self, now: float, node: Node, message: bytes, wire_bytes: int) -> None:
         header = peek(message)

@@ -50,6 +50,15 @@ class Source(NamedTuple):
     port: int
     scope: int
 
+    @property
+    def host(self) -> IPv4Address | IPv6Address:
+        """The address as its socket has it."""
+        return self.address.ipv4_mapped or self.address
+
+    def __str__(self) -> str:
+        host = self.host
+        return f"{host}:{self.port}" if host.version == 4 else f"[{host}]:{self.port}"
+
 
 class Record(NamedTuple):
     """A message that Python has to read. `stale`: it was dropped as a replay.

@@ -7,7 +7,8 @@ import logging
 from typing import Protocol
 
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet, NodeTable
+from variant_parallelism.fleet import ANYWHERE, Fleet, NodeTable
+from variant_parallelism.gateway.gate import Source
 from variant_parallelism.gateway.serial_link import LinkSink, SerialLink
 from variant_parallelism.gateway.udp_link import UdpLink, UdpSink
 
@@ -64,6 +65,18 @@ class Links:
         if self._udp is not None:
             self._udp.flush()
 
+    def move(self, node_id: int, source: Source) -> None:
+        """A UDP node is at another address from now on."""
+        if node_id in self._resolving:
+            self._resolving.pop(node_id).cancel()
+        if self._udp is not None:
+            self._udp.move_node(node_id, self._sink.slot_of(node_id), source)
+
+    def call(self, source: Source, data: bytes) -> None:
+        """A datagram to an address that is no node's."""
+        if self._udp is not None:
+            self._udp.call(source, data)
+
     async def prepare(self, fleet: Fleet) -> None:
         """Get what `fleet` needs and this one does not; VpError if that cannot be had."""
         if self._udp is None and any(node.udp is not None for node in fleet.nodes):
@@ -79,9 +92,10 @@ class Links:
                 self._udp.remove_node(node)
         await asyncio.gather(*(link.close() for link in links))
 
-    async def add(self, fleet: Fleet, nodes: list[NodeTable]) -> None:
+    async def add(self, fleet: Fleet, opening: list[int]) -> None:
         """Open the ways to these nodes of `fleet`, which is the fleet from here on."""
         self._fleet = fleet
+        nodes = [node for node in fleet.nodes if node.id in opening]
         await asyncio.gather(
             self._resolve([node for node in nodes if node.udp is not None]),
             *(self._open_serial(node) for node in nodes if node.serial is not None),
@@ -139,12 +153,14 @@ class Links:
             await self._udp.start()
         for node, reason in zip(nodes, found, strict=True):
             self._report(node.id, reason)
-            if reason is not None:
+            if reason is not None and node.udp != ANYWHERE:
                 self._resolving[node.id] = asyncio.create_task(self._keep_resolving(node))
 
     async def _address(self, node: NodeTable) -> str | None:
         """None once a node has an address, or why it has none."""
         assert self._udp is not None and node.udp is not None
+        if node.udp == ANYWHERE:
+            return "waits for its HELLO from any address"
         return await self._udp.add_node(node.id, self._sink.slot_of(node.id), node.udp)
 
     async def _keep_resolving(self, node: NodeTable) -> None:

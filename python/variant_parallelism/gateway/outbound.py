@@ -9,7 +9,7 @@ import numpy as np
 
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.dispatch import Chunk
-from variant_parallelism.gateway.gate import NOBODY, Gate
+from variant_parallelism.gateway.gate import NOBODY, Gate, Source
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.roster import Node
 from variant_parallelism.keys import group_key
@@ -37,6 +37,8 @@ class Outbound:
         self, fleet: Fleet, boot: int, gate: Gate, on_boot: Callable[[int], None] | None
     ) -> None:
         self.outbox: deque[tuple[int | None, bytes]] = deque()
+        self.calls: deque[tuple[Source, bytes]] = deque()
+        """Datagrams for addresses that are no node's."""
         self.boot = boot
         self._fleet_id = fleet.table.id
         self._gate = gate
@@ -53,6 +55,10 @@ class Outbound:
 
     def discover(self, node: Node) -> None:
         self._send(node, *self._encode(Discover()))
+
+    def discover_at(self, source: Source) -> None:
+        """Call whoever is at an address that is no node's."""
+        self.calls.append((source, self._encode(Discover())[1]))
 
     def chunk(self, node: Node, request: Request, chunk: Chunk) -> None:
         """A chunk of an image. Its message serves every node that gets it for the first time."""

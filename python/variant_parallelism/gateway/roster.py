@@ -40,6 +40,8 @@ class Node:
     state: State = "unknown"
     reason: str = "not heard of yet"
     linked: bool = False
+    roamed_to: str = ""
+    """Its address, if that is another than the fleet file's."""
     linked_at: float = 0.0
     silence_told: bool = False
     doubted_at: float = float("-inf")
@@ -71,6 +73,11 @@ class Node:
     @property
     def id(self) -> int:
         return self.table.id
+
+    @property
+    def address(self) -> str:
+        """Where it is reached."""
+        return self.roamed_to or self.table.port or ""
 
     @property
     def serial(self) -> bool:
@@ -242,7 +249,7 @@ class Node:
             self.variant.name,
             self.table.board,
             "serial" if self.serial else "udp",
-            self.table.port or "",
+            self.address,
             self.state,
             self.reason,
             self.hello,

@@ -249,7 +249,10 @@ class Sending:
         upcoming = {node.id: _upcoming(node) for node in listeners}
         first: Request | None = None
         for request in upcoming.values():
-            if request and (first is None or is_newer(request.id, first.id)):
+            # The group would hear what its members are to be spared.
+            if request is None or request.plan.few:
+                continue
+            if first is None or is_newer(request.id, first.id):
                 first = request
         if first is None:
             return set()

@@ -8,15 +8,15 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.asker import Asker
 from variant_parallelism.gateway.core import Core
-from variant_parallelism.gateway.gate import Gate
+from variant_parallelism.gateway.gate import Gate, Source
 from variant_parallelism.gateway.links import Links
 from variant_parallelism.gateway.reloading import Changes, changes, check_emulated, check_reload
 from variant_parallelism.gateway.requests import Request
@@ -35,25 +35,6 @@ from variant_parallelism.gateway.types import (
 _SAVE_PERIOD_S = 60.0
 
 log = logging.getLogger("variant_parallelism.gateway")
-
-
-class Asker(Protocol):
-    """Somebody who gets a fleet's answers for a gateway."""
-
-    async def classify(
-        self,
-        image: NDArray[np.uint8],
-        *,
-        k: int | None,
-        deadline_ms: float | None,
-        label: int | None,
-    ) -> Answer:
-        """See `Gateway.classify`."""
-
-    async def trigger(
-        self, *, k: int | None, deadline_ms: float | None, label: int | None
-    ) -> Answer:
-        """See `Gateway.trigger`."""
 
 
 class Gateway:
@@ -167,6 +148,10 @@ class Gateway:
         """From now on `classify` is the asker's: it asks other gateways, too. None: no more."""
         self._asker = asker
 
+    def shared_counts(self) -> dict[str, int]:
+        """What became of requests that other gateways are asked, too; empty without any."""
+        return {} if self._asker is None else self._asker.counts()
+
     async def wait_for_nodes(self, count: int, timeout_s: float) -> int:
         """Wait until `count` nodes are up; the number that are, also when time runs out."""
         await self._wait(lambda: self._alive() >= count, timeout_s)
@@ -256,8 +241,8 @@ class Gateway:
     async def reload(self, fleet: Fleet) -> Changes:
         """Become the gateway of `fleet`, without losing a request in flight; what changed.
 
-        Requests asked before go on with the nodes that stay; a vote that is here counts, also if
-        its node goes. VpError, and nothing has changed, if only a restart can do it.
+        A vote that is here counts, also if its node goes. VpError, and nothing has changed, if only
+        a restart can do it.
         """
         if not self._open:
             raise VpError("the gateway is closed")
@@ -268,13 +253,9 @@ class Gateway:
             told = changes(self.fleet, fleet)
             await self._links.release(told.closing)
             self.fleet = fleet
-            self._tell(lambda now: self._reload_core(now, fleet))
-            opening = [node for node in fleet.nodes if node.id in told.opening]
-            await self._links.add(fleet, opening)
+            self._tell(lambda now: self._core.reload(now, fleet, self._state.highest))
+            await self._links.add(fleet, told.opening)
         return told
-
-    def _reload_core(self, now: float, fleet: Fleet) -> None:
-        self._core.reload(now, fleet, self._state.highest)
 
     async def drain(self, limit_s: float) -> None:
         """Take no more requests, and wait until those in flight have ended, at most `limit_s`."""
@@ -298,11 +279,10 @@ class Gateway:
     def on_bytes(self, node_id: int, data: bytes) -> None:
         self._tell(lambda now: self._core.stream(now, node_id, data))
 
-    def on_datagram(self, node_id: int | None, data: bytes) -> None:
-        self._tell(lambda now: self._core.datagram(now, node_id, data))
+    def on_datagram(self, node_id: int | None, data: bytes, source: Source | None) -> None:
+        self._tell(lambda now: self._core.datagram(now, node_id, data, source))
 
     def on_socket(self, socket: int) -> None:
-        """Datagrams wait at the UDP socket, whose file descriptor this is."""
         self._tell(lambda now: self._core.receive(now, socket))
 
     @property
@@ -325,6 +305,10 @@ class Gateway:
 
     def _flush(self) -> None:
         """Send and announce what the core left, and set the timer for what comes next."""
+        while self._core.moves:
+            self._links.move(*self._core.moves.popleft())
+        while self._core.calls:
+            self._links.call(*self._core.calls.popleft())
         outbox = self._core.outbox
         while outbox:
             self._links.send(*outbox.popleft())

@@ -10,12 +10,12 @@ import contextlib
 import errno
 import socket
 import sys
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any, Protocol
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import parse_endpoint
-from variant_parallelism.gateway.gate import Gate
+from variant_parallelism.gateway.gate import Gate, Source
 
 Address = tuple[str, int]
 
@@ -34,8 +34,9 @@ class UdpSink(Protocol):
 
     @property
     def gate(self) -> Gate: ...
-    def on_datagram(self, node_id: int | None, data: bytes) -> None: ...
-    def on_socket(self, socket: int) -> None: ...
+    def on_datagram(self, node_id: int | None, data: bytes, source: Source | None) -> None: ...
+    def on_socket(self, socket: int) -> None:
+        """Datagrams wait at the socket, whose file descriptor this is."""
 
 
 class UdpLink(asyncio.DatagramProtocol):
@@ -132,6 +133,14 @@ class UdpLink(asyncio.DatagramProtocol):
         self._sink.gate.set_address(slot, plain, address[1], scope)
         return None
 
+    def move_node(self, node_id: int, slot: int, source: Source) -> None:
+        """A node is here from now on."""
+        self.remove_node(node_id)
+        address = (str(source.host), source.port)
+        self._address_of[node_id], self._node_at[address] = address, node_id
+        self._slot_of[node_id] = slot
+        self._sink.gate.set_address(slot, source.host, source.port, source.scope)
+
     def remove_node(self, node_id: int) -> None:
         """Forget a node's address, if it has one."""
         address = self._address_of.pop(node_id, None)
@@ -149,6 +158,17 @@ class UdpLink(asyncio.DatagramProtocol):
         address = self._address_of.get(node_id)
         if self._transport is not None and address is not None:
             self._transport.sendto(data, address)
+
+    def call(self, source: Source, data: bytes) -> None:
+        """Send to an address that is no node's."""
+        place: tuple[Any, ...] = (str(source.host), source.port)
+        if source.host.version == 6:
+            place += (0, source.scope)
+        if self._transport is not None:
+            self._transport.sendto(data, place)
+        elif self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.sendto(data, place)
 
     def send_group(self, data: bytes) -> None:
         if self._group is None:
@@ -201,10 +221,18 @@ class UdpLink(asyncio.DatagramProtocol):
         self._lost.set()
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        self._sink.on_datagram(self._node_at.get((addr[0], addr[1])), data)
+        node = self._node_at.get((addr[0], addr[1]))
+        source = None if node is not None else _source(addr)
+        self._sink.on_datagram(node, data, source)
 
     def error_received(self, exc: Exception) -> None:
         """An unreachable node shows as silence."""
+
+
+def _source(place: tuple[Any, ...]) -> Source:
+    host = ip_address(str(place[0]).partition("%")[0])
+    full = host if host.version == 6 else IPv6Address(f"::ffff:{host}")
+    return Source(full, int(place[1]), int(place[3]) if len(place) > 3 else 0)
 
 
 def _bound(addresses: list[tuple[int, tuple[Any, ...]]]) -> socket.socket:

@@ -103,6 +103,9 @@ class Spread(Handler):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._connection.stop(self._presence("left"))
 
+    def counts(self) -> dict[str, int]:
+        return self.counters.as_dict()
+
     @property
     def waiting(self) -> int:
         """Reports that are kept until their answer is seen."""

@@ -98,7 +98,7 @@ class Moderator:
 
     def _begin_with_few(self, now: float, request: Request, up: Slots) -> Slots:
         plan = request.plan
-        plan.first = np.sort(self.judge.cheapest(up))
+        plan.first, plan.few = np.sort(self.judge.cheapest(up)), True
         limit_s = _FIRST_SHARE * (request.deadline - now)
         usual_s = self.judge.patience_of_few_s(now, plan.first, limit_s)
         plan.widen_at = now + (limit_s if usual_s is None else usual_s)

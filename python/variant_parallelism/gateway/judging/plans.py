@@ -16,6 +16,8 @@ class Plan:
 
     first: NDArray[np.intp] | None = None
     """Slots of the nodes asked first, while the others are spared; None: all are asked."""
+    few: bool = False
+    """Whether it was put to few at first: it is sent to each node by itself, never to the group."""
     widen_at: float = NEVER
     """When the others are asked if the first ones have not answered."""
     patience_s: float | None = None

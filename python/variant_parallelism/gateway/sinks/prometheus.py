@@ -91,6 +91,7 @@ class Metrics(Collector):
         """For the registry."""
         nodes = self._gateway.nodes()
         yield from self._fleet_counters()
+        yield from self._shared_counters()
         yield from _node_counters(nodes)
         yield from _node_states(nodes)
         yield from _node_estimates(nodes)
@@ -105,6 +106,12 @@ class Metrics(Collector):
         for name, count in self._gateway.counters.as_dict().items():
             yield CounterMetricFamily(
                 f"vp_{name}", f"Of the whole fleet: {name.replace('_', ' ')}", value=count
+            )
+
+    def _shared_counters(self) -> Iterable[Metric]:
+        for name, count in self._gateway.shared_counts().items():
+            yield CounterMetricFamily(
+                f"vp_shared_{name}", f"With other gateways: {name.replace('_', ' ')}", value=count
             )
 
     def _latencies(self, nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
