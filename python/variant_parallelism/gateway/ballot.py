@@ -142,11 +142,6 @@ class Ballot:
         """Whether it was sent to a node that has said nothing yet."""
         return slot < self.size and self._rows[slot].state & (_SENT | HERE | ERROR) == _SENT
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether nobody who is waited for has said anything yet."""
-        return self.here == 0 and self.awaited == self.asked
-
     def unanswered(self) -> NDArray[np.intp]:
         """The slots for which that is so."""
         return np.flatnonzero(self.states & (_SENT | HERE | ERROR) == _SENT)

@@ -49,8 +49,8 @@ class _Trigger:
     """Nodes that are to be told as soon as they are ready."""
     is_fresh: bool = False
     """Whether all that were asked are, and `waiting` was not filled yet."""
-    told_together: bool = False
-    """Whether all of them were told by one message to the group."""
+    rest_until: float = _AT_ONCE
+    """If all were told by one message to the group: until when other triggers wait for them."""
     ask_at: float = _NEVER
     """When to look whose answer is overdue."""
     hold_until: float | None = None
@@ -188,9 +188,8 @@ class Triggers:
         if first is None:
             return
         self._tell_together(now, first)
-        if first.told_together and not first.waiting and first.request.ballot.is_silent:
-            # Nobody is ready for another one yet.
-            self._look_at = now + _LOOK_S if len(self._open) > 1 else _NEVER
+        if now < first.rest_until and not first.waiting:
+            self._look_at = first.rest_until if len(self._open) > 1 else _NEVER
             return
         self._fill()
         busy: set[int] = set()
@@ -212,7 +211,7 @@ class Triggers:
         if self._gate.can_tell(ballot):
             self._out.cast_trigger(trigger.request, now)
             trigger.is_fresh = False
-            trigger.told_together = True
+            trigger.rest_until = now + _hold_s(next(iter(self._nodes.values())))
             trigger.ask_at = now + _FIRST_LOOK_S
 
     def _send(self, now: float, trigger: _Trigger, busy: set[int]) -> None:
@@ -262,8 +261,7 @@ class Triggers:
         if any(node.id in self._laggards for node in late):
             return False
         if trigger.hold_until is None:
-            patience = _HOLD_TIMEOUTS * member.timing.timeout(1)
-            trigger.hold_until = now + max(patience, _HOLD_SHARE * member.timing.answer_s)
+            trigger.hold_until = now + _hold_s(member)
         if now < trigger.hold_until:
             return True
         self._laggards.update((node.id, _LAG_REQUESTS) for node in late)
@@ -319,3 +317,9 @@ def _patience(node: Node, questions: int) -> float:
     """How long to wait for an answer after so many questions."""
     seconds = 1.5 * node.timing.answer_s + node.timing.timeout(1)
     return seconds * 2.0 ** min(questions, _MAX_DOUBLINGS)
+
+
+def _hold_s(member: Node) -> float:
+    """How long the group waits for those that are not ready, by one that is."""
+    timing = member.timing
+    return max(_HOLD_TIMEOUTS * timing.timeout(1), _HOLD_SHARE * timing.answer_s)
