@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from variant_parallelism._native import ffi, lib
 from variant_parallelism.aggregate import make_combiner, winner
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.ballot import HERE
@@ -70,7 +71,10 @@ class FleetCombiner:
         trust: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """See `Combiner`; `trust` (V,) is how far each node is believed, 0 to 1."""
-        return self._combine(np.searchsorted(self._ids, nodes), classes, scores, trust)
+        rows = np.searchsorted(self._ids, nodes)
+        if self.linear:
+            return combine_linear(classes, scores, self.weights[rows], self._combine.classes)
+        return self._combine(rows, classes, scores, trust)
 
 
 def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now: float) -> Answer:
@@ -123,3 +127,29 @@ def _votes(gate: Gate, request: Request, slots: NDArray[np.intp]) -> Votes:
         request.ballot.latencies_s(rows, request.started) * 1000,
         counted,
     )
+
+
+def combine_linear(
+    classes: NDArray[np.integer],
+    scores: NDArray[np.int8],
+    weights: NDArray[np.float64],
+    count: int,
+) -> NDArray[np.float64]:
+    """Shares (`count`,) of the total weight: the scaled sum of votes (V, k), with weights (V,).
+
+    The same to the last bit as `aggregate.combine_vp` of the scattered votes, over the sum of the
+    weights.
+    """
+    indices = np.ascontiguousarray(classes, np.uint16)
+    values = np.ascontiguousarray(scores)
+    factors = np.ascontiguousarray(weights)
+    shares = np.empty(count)
+    lib.vp_combine(
+        ffi.from_buffer("uint16_t[]", indices),
+        ffi.from_buffer("int8_t[]", values),
+        ffi.from_buffer("double[]", factors),
+        *values.shape,
+        count,
+        ffi.from_buffer("double[]", shares),
+    )
+    return shares
