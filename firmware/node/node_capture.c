@@ -80,6 +80,7 @@ void vp_node_take_trigger(vp_node *node, enum vp_node_link link, const vp_trigge
         input->link = link;
         vp_node_send_sack_of_input(node);
     }
+    input->received = 1; /* Asked again, the node says that it had begun before. */
 }
 
 static void fail(vp_node *node)

@@ -127,7 +127,8 @@ void vp_node_report_past(vp_node *node, enum vp_node_link link, uint16_t request
     const vp_node_answer *answer = vp_node_find_answer(node, request);
     if (node->work.phase == WORK_INFER && request == node->work.request) {
         node->work.link = link;
-        vp_node_send_sack(node, link, request, node->work.chunks);
+        /* 1 for a capture: it had begun before. */
+        vp_node_send_sack(node, link, request, node->work.chunks != 0u ? node->work.chunks : 1u);
     } else if (answer != NULL) {
         vp_node_send_answer_again(node, link, answer);
     } else {

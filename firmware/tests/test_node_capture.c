@@ -56,14 +56,14 @@ static void test_the_same_request_again(void)
     trigger(&b, 1, 0);
     expect_nothing(&b);
     trigger(&b, 1, 1);
-    expect_sack(&b, 1, 0, 0, NULL);
+    expect_sack(&b, 1, 1, 0, NULL);
     expect_nothing(&b);
     source.limit = CAPACITY;
     for (int turn = 0; turn < 200 && b.sent_count == 0; turn++) {
         trigger(&b, 1, turn & 1);
         (void)vp_node_poll(&b.node);
         while (b.sent_count > 0 && b.sent[0].header.type == VP_SACK) {
-            expect_sack(&b, 1, 0, 0, NULL);
+            expect_sack(&b, 1, 1, 0, NULL);
         }
     }
     expect_prediction(&b, &im);

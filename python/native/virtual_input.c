@@ -192,7 +192,7 @@ static void report_past(vp_virtual *fleet, vp_virtual_node *node, uint16_t reque
 {
     vp_sack sack = {.request = request};
     if (node->work.active && request == node->work.request) {
-        sack.received = (uint16_t)node->work.chunks;
+        sack.received = (uint16_t)(node->work.chunks != 0u ? node->work.chunks : 1u);
         vp_virtual_send_sack(fleet, node, &sack);
         return;
     }
@@ -277,6 +277,7 @@ void vp_virtual_take_trigger(vp_virtual *fleet, vp_virtual_node *node, const vp_
     }
     node->counts.triggers++;
     if (!is_new_request(node, trigger->request)) {
+        node->received = node->input.chunks == 0u ? 1u : node->received;
         if (report && node->receiving == INPUT_COMPLETE &&
             node->input.request == trigger->request) {
             send_sack_of_input(fleet, node);

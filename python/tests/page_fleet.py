@@ -7,6 +7,7 @@ import itertools
 import json
 import socket
 import threading
+import urllib.request
 from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
@@ -134,6 +135,13 @@ class PageFleet:
             self._feeder = asyncio.create_task(feed())
 
         self.do(start())
+
+    def history(self, span: str, node: int) -> dict[str, Any]:
+        """What /v1/history says."""
+        address = f"{self.url}v1/history?span={span}&node={node}"
+        with urllib.request.urlopen(address, timeout=30) as reply:
+            told: dict[str, Any] = json.load(reply)
+        return told
 
     async def _ask_next(self) -> None:
         seed = next(self._seeds)

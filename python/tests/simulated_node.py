@@ -183,12 +183,14 @@ class SimulatedNode:
             life, image = self.life, _Incoming(1, body)
             self.incoming[body.request] = image
             self.world.at(self.capture_s, lambda: self._captured(life, image))
-        if not body.report:
-            return
-        if body.request in self.answers:
+            if body.report:
+                self.send(wire.Sack(body.request, 0, ()))
+        elif not body.report:
+            pass
+        elif body.request in self.answers:
             self._predict(body.request)
         elif body.request in self.incoming:
-            self.send(wire.Sack(body.request, 0, ()))
+            self.send(wire.Sack(body.request, 1, ()))
         else:
             self.send(wire.NodeError(body.request, wire.ErrorCode.SUPERSEDED))
 

@@ -111,6 +111,37 @@ def test_nobody_waits_for_a_node_in_quarantine_but_it_is_asked(liars: set[int]) 
     assert slow.reliability == pytest.approx(1.0), "it would have been in time"
 
 
+def test_a_late_vote_of_a_request_that_was_given_up_changes_no_reliability() -> None:
+    world = ready(World(fleet_of(3)))
+    world.nodes[1].compute_s = 0.3
+    ask(world, 0)
+    request = world.core.submit(world.now, make_image(world.fleet, 1), None, None)
+    world.run(0.1)
+    world.core.cancel(request)
+    known = world.core.statuses()[1].estimate
+    world.run(1)
+    now = world.core.statuses()[1].estimate
+    assert known is not None and now is not None
+    assert (now.reliability, now.samples) == (known.reliability, known.samples + 1)
+
+
+def test_the_operator_takes_back_what_the_gateway_left_out(liars: set[int]) -> None:
+    world = ready(World(fleet_of(4, quarantine=True)))
+    liars.add(1)
+    for seed in images_of_others(world, 20):
+        ask(world, seed)
+    assert states(world)[1] == "quarantined"
+    assert world.core.quarantined() == {}, "only the operator's are kept between runs"
+    world.core.quarantine(world.now, 1, False, "I know better")
+    world.run(0.1)
+    assert changes(world, 1)[-1] == ("up", "I know better")
+    estimate = world.core.statuses()[1].estimate
+    assert estimate is not None and estimate.agreement is None
+    for seed in images_of_others(world, 20):
+        ask(world, seed)
+    assert states(world)[1] == "quarantined", "but it still lies"
+
+
 def test_the_votes_of_quarantined_nodes_are_better_than_none() -> None:
     world = ready(World(fleet_of(3)))
     world.core.quarantine(world.now, 1, True, "why not")

@@ -257,3 +257,15 @@ def test_a_trigger_sends_no_image_along() -> None:
     assert not image.triggered and len(image.votes) == 2
     answered = [event for event in world.events if isinstance(event, Answered)]
     assert [event.image is None for event in answered] == [True, False]
+
+
+def test_slow_nodes_are_known_for_it_and_stay_in_the_group() -> None:
+    world = fleet_of(4)
+    for node in world.nodes.values():
+        node.capture_s, node.compute_s = 0.2, 0.8
+    for _ in range(30):
+        check(world, world.answer_of(world.trigger(deadline_s=9)), [0, 1, 2, 3])
+    before = len(world.sent)
+    for _ in range(5):
+        check(world, world.answer_of(world.trigger(deadline_s=9)), [0, 1, 2, 3])
+    assert [node for node, _ in triggers(world, before)] == [None] * 5

@@ -125,7 +125,7 @@ def test_reliability_counts_what_was_asked_and_accuracy_what_was_labelled() -> N
     estimates = judge.estimates.of(np.arange(3))
     assert [estimate.accuracy for estimate in estimates] == [0.5, 0.0, 1.0]
     assert [estimate.reliability for estimate in estimates] == pytest.approx([1, 1, 2 / 3])
-    judge.late(2, 40.0, in_time=True)
+    judge.late(2, 40.0, forgiven=True)
     assert judge.estimates.reliability.known(np.array([2]))[0] == pytest.approx(1.0)
     assert judge.estimates.latency.quantiles(np.array([2]), 1.0)[0][0] == 40.0
 

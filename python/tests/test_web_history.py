@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from page_fleet import PageFleet
 from sink_events import answered
 from variant_parallelism.errors import VpError
 from variant_parallelism.gateway import Answered, Counters, Event, NodeChanged, NodeStatus
@@ -210,3 +212,13 @@ def test_it_listens_inside_its_block_only() -> None:
         assert len(watched.listeners) == before
 
     asyncio.run(main())
+
+
+def test_a_running_gateway_counts_the_votes_of_its_nodes(tmp_path: Path) -> None:
+    with PageFleet(tmp_path, 3) as fleet:
+        fleet.ask(5)
+        told = fleet.history("10min", 1)
+    assert sum(told["answered"]) == 5
+    assert (sum(told["labelled"]), told["point_s"]) == (3, 5)
+    assert [(node["votes"], node["agreed"]) for node in told["nodes"]] == [(5, 5)] * 3
+    assert (sum(told["node"]["votes"]), sum(told["node"]["agreed"])) == (5, 5)

@@ -286,3 +286,23 @@ def test_labels_come_back(tmp_path: Path) -> None:
                 assert reply.json()["label"] == 4
 
     serve(tmp_path, test)
+
+
+def test_who_asks_while_the_gateway_stops_is_told_so(tmp_path: Path) -> None:
+    async def test(served: Served) -> None:
+        release = asyncio.Event()
+        hold(served, release)
+        body = encode_png(make_image(served.fleet))
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+            going = asyncio.create_task(client.post("/v1/classify", content=body))
+            while served.server.counters.in_flight == 0:
+                await asyncio.sleep(0.01)
+            stopping = asyncio.gather(served.gateway.drain(1), served.server.stop())
+            await asyncio.sleep(0)
+            release.set()
+            reply = await going
+            await stopping
+        assert (reply.status_code, reply.headers["Retry-After"]) == (503, "5")
+        assert reply.json() == {"error": "the gateway is stopping"}
+
+    serve(tmp_path, test)

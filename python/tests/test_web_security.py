@@ -76,11 +76,11 @@ def test_a_new_token_ends_sessions(tmp_path: Path) -> None:
             await client.post("/v1/login", json={"token": TOKEN})
             assert (await client.get("/v1/nodes")).status_code == 200
             write_token(tmp_path, "another-token-than-before")
-            served.server.reload(served.fleet)
+            served.server.prepare(served.fleet)()
             assert (await client.get("/v1/nodes")).status_code == 401
             write_token(tmp_path, "short")
             with pytest.raises(VpError, match="one word of at least 16 characters"):
-                served.server.reload(served.fleet)
+                served.server.prepare(served.fleet)
             good = {"Authorization": "Bearer another-token-than-before"}
             assert (await client.get("/v1/nodes", headers=good)).status_code == 200
 

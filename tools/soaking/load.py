@@ -1,4 +1,4 @@
-"""Requests in a closed loop, each answer checked against what the nodes' models say."""
+"""Images and triggers in a closed loop, each answer checked against what the nodes' models say."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from variant_parallelism.api import Answer
 from variant_parallelism.client import GatewayError
 
 _RETRY_S = 0.05
+_TRIGGER_EVERY = 10
 _TIE = 1e-9
 _EXAMPLES = 20
 
@@ -28,6 +29,7 @@ class Tally:
     """
 
     asked: int = 0
+    triggered: int = 0
     answered: int = 0
     lost: int = 0
     refused: int = 0
@@ -76,10 +78,12 @@ class Load:
     async def _caller(self, client: AsyncClient, numbers: itertools.count[int]) -> None:
         tally = self.tally
         while not self._stopping.is_set():
-            at = next(numbers) % len(self._stage.images)
+            number = next(numbers)
+            at = None if number % _TRIGGER_EVERY == 0 else number % len(self._stage.images)
             tally.asked += 1
+            tally.triggered += at is None
             try:
-                answer = await client.classify(self._stage.images[at], label=self._stage.labels[at])
+                answer = await self._ask(client, at)
             except GatewayError as error:
                 busy = error.status in (429, 503)
                 tally.refused += busy
@@ -90,7 +94,14 @@ class Load:
                 continue
             self._check(answer, at)
 
-    def _check(self, answer: Answer, at: int) -> None:
+    async def _ask(self, client: AsyncClient, at: int | None) -> Answer:
+        if at is None:
+            return await client.trigger()
+        return await client.classify(self._stage.images[at], label=self._stage.labels[at])
+
+    def _check(self, answer: Answer, at: int | None) -> None:
+        """`at` is the image's place, None for a trigger: what nodes capture then is their own, so
+        only the sum of their votes is looked at."""
         tally = self.tally
         if answer.class_index is None:
             tally.lost += 1
@@ -98,12 +109,13 @@ class Load:
             return
         tally.answered += 1
         tally.latencies_ms.append(answer.latency_ms)
-        tally.as_labelled += answer.class_index == self._stage.labels[at]
+        if at is not None:
+            tally.as_labelled += answer.class_index == self._stage.labels[at]
         shares = np.zeros(self._classes)
         for vote in answer.votes:
             tally.votes += 1
             entries = tuple(tuple(entry) for entry in vote.entries)
-            if entries != self._expected[at][self._column[vote.node]]:
+            if at is not None and entries != self._expected[at][self._column[vote.node]]:
                 if self._stage.may_lie(vote.node):
                     tally.lies += 1
                 else:

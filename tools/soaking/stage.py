@@ -28,12 +28,16 @@ from variant_parallelism.fleet import (
     NodeTable,
     load_fleet,
 )
+from variant_parallelism.judging_table import JudgingTable
 from variant_parallelism.sinks_table import JsonLinesTable, MqttTable, SinksTable, SqliteTable
 from variant_parallelism.training.datasets import load_dataset
 from variant_parallelism.virtual import AnswerTable, VirtualProcess, virtual_address
 from variant_parallelism.virtual.sockets import free_udp_ports
 
 FIRST_VIRTUAL = 101
+DEADLINES_MS = (3000, 3500)
+"""The longest wait for an answer, and what the fleet file changes to: long enough that a machine
+which is busy with everything else here does not decide what is lost."""
 _GROUP = "239.86.80.2"
 _IMAGES = 64
 _SQLITE_BYTES = 64_000_000
@@ -111,6 +115,8 @@ def _whole_fleet(base: Fleet, boards: bool, virtual: int, disk: Path, broker: Br
                 gateway="127.0.0.1", netmask="255.0.0.0", multicast=f"{_GROUP}:{node_port}"
             ),
             "sinks": sinks,
+            "judging": JudgingTable(deadline="auto", quarantine=True),
+            "deadline_ms": DEADLINES_MS[0],
             "nodes": nodes,
         }
     )

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from soaking.stage import FIRST_VIRTUAL, Stage
+from soaking.stage import DEADLINES_MS, FIRST_VIRTUAL, Stage
 from variant_parallelism import AsyncClient
 from variant_parallelism.client import GatewayError
 from variant_parallelism.fleet import parse_endpoint
@@ -23,7 +23,6 @@ _LASTS_S = (2.0, 12.0)
 _BOARDS_LEFT = 2
 _GARBAGE = 200
 _RELOAD_S = 5.0
-_DEADLINES_MS = (1000, 1500)
 
 Say = Callable[[str], None]
 
@@ -205,7 +204,7 @@ class Trouble:
             if not free:
                 return
             self._count("fleet file changes, SIGHUP")
-            deadline_ms = _DEADLINES_MS[self.done["fleet file changes, SIGHUP"] % 2]
+            deadline_ms = DEADLINES_MS[self.done["fleet file changes, SIGHUP"] % 2]
             self._stage.write_fleet(deadline_ms=deadline_ms)
             self._stage.gateway.reload()
             base = f"http://{self._stage.fleet.table.gateway.http}"

@@ -188,39 +188,38 @@ def _shares(total: Floats, weights: Floats) -> Floats:
 
 
 def _margins(classes: Indices, values: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """The U classes that anyone named, ascending, and margins (V, U + 1).
+    """The U classes that anyone named, ascending, and margins (U + 1, V).
 
-    The last column is that of every class which nobody named: what is computed does not grow with
-    the number of classes.
+    The last row is that of every class which nobody named: what is computed does not grow with the
+    number of classes.
     """
     named, places = np.unique(classes, return_inverse=True)
-    votes = len(values)
-    scattered = np.zeros((votes, len(named) + 1))
+    votes = np.arange(len(values))
     places = places.reshape(classes.shape)
-    np.put_along_axis(scattered, places, values, axis=1)
-    first = values[:, :1]
-    second = values[:, 1] if values.shape[1] > 1 else np.zeros(votes)
+    scattered = np.zeros((len(named) + 1, len(values)))
+    scattered[places, votes[:, None]] = values
+    first = values[:, 0]
+    second = values[:, 1] if values.shape[1] > 1 else 0.0
     margins = scattered - (first + _HALF_STEP)
-    margins[np.arange(votes), places[:, 0]] = first[:, 0] - second + _HALF_STEP
+    margins[places[:, 0], votes] = first - second + _HALF_STEP
     return named.astype(np.intp), margins
 
 
 def _median(values: Floats, weights: Floats) -> Floats:
-    """The weighted median of each column of (V, U): the mean of the lower and the upper one."""
-    order = np.argsort(values, axis=0)
-    ranked = np.take_along_axis(values, order, axis=0)
-    reached = np.cumsum(weights[order], axis=0)
-    half = reached[-1] / 2
+    """The weighted median of each row of (U, V): the mean of the lower and the upper one."""
+    order = np.argsort(values, axis=1)
+    reached = np.cumsum(weights[order], axis=1)
+    half = reached[:, -1:] / 2
     # Equal weights add up without an error, so that their median is the ordinary one.
-    lower = np.argmax(reached >= half, axis=0)
-    upper = np.argmax(reached > half, axis=0)
-    columns = np.arange(values.shape[1])
-    return np.asarray((ranked[lower, columns] + ranked[upper, columns]) / 2, dtype=np.float64)
+    rows = np.arange(len(values))
+    lower = order[rows, np.argmax(reached >= half, axis=1)]
+    upper = order[rows, np.argmax(reached > half, axis=1)]
+    return np.asarray((values[rows, lower] + values[rows, upper]) / 2, dtype=np.float64)
 
 
 def _trimmed_mean(values: Floats, weights: Floats, trim: int) -> Floats:
-    """The weighted mean of each column of (V, U) without its `trim` lowest and highest values."""
-    order = np.argsort(values, axis=0)[trim : len(values) - trim]
+    """The weighted mean of each row of (U, V) without its `trim` lowest and highest values."""
+    order = np.argsort(values, axis=1)[:, trim : values.shape[1] - trim]
     kept = weights[order]
-    total = (np.take_along_axis(values, order, axis=0) * kept).sum(axis=0)
-    return np.asarray(total / kept.sum(axis=0), dtype=np.float64)
+    total = (np.take_along_axis(values, order, axis=1) * kept).sum(axis=1)
+    return np.asarray(total / kept.sum(axis=1), dtype=np.float64)

@@ -51,10 +51,13 @@ class AnswerLines:
             )
             typer.echo(
                 f"  node {vote['node']} ({vote['variant']}): {entries}  {vote['latency_ms']:.0f} ms"
+                f"{'' if vote['counted'] else '  (in quarantine, does not count)'}"
             )
         for node in answer["missing"]:
             reason = answer["errors"].get(str(node)) or down.get(node) or "late"
             typer.echo(f"  node {node}: no answer ({reason})")
+        for node in answer["spared"]:
+            typer.echo(f"  node {node}: not asked, the others agreed")
 
     def end(self) -> None:
         """Nothing more comes."""

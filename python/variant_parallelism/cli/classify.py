@@ -107,6 +107,8 @@ class _Progress:
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
+                # Else it would print the answers itself.
+                redirect_stdout=False,
             )
             self._bar.add_task("images", total=self._total)
             self._bar.start()

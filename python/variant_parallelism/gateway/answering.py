@@ -159,8 +159,7 @@ class Answering:
                 node.count("duplicate" if ended.has_vote(node) else "late")
                 since = ended.waiting.pop(node.slot, None)
                 if since is not None:
-                    in_time = now <= min(ended.deadline, since + ended.patience_s)
-                    self.moderator.late(node, (now - since) * 1000, in_time)
+                    self.moderator.late(now, node, since, ended.plan, ended.deadline)
 
     def error(self, now: float, node: Node, error: NodeError) -> None:
         """Why a node has no vote."""

@@ -128,6 +128,10 @@ class Ballot:
         """When it first went out to a node that it was sent to."""
         return float(self._rows[slot].sent)
 
+    def took_s(self, slot: int) -> float:
+        """From the question to the vote of a node that voted."""
+        return float(self._rows[slot].at - self._rows[slot].sent)
+
     def sent_to(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """When it first went out to each of these nodes; infinity where it has not."""
         rows = self.rows[slots]

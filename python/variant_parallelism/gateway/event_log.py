@@ -136,9 +136,10 @@ def summary(answer: dict[str, Any]) -> str:
     if answer["class"] is None:
         return f"request {answer['request']}: no node answered in {answer['latency_ms']:.0f} ms"
     nodes = len(answer["votes"]) + len(answer["missing"])
+    spared = f" ({len(answer['spared'])} spared)" if answer["spared"] else ""
     return (
         f"request {answer['request']}: {answer['name']}, score {answer['score']:.3f}, "
-        f"{len(answer['votes'])} of {nodes} nodes, {answer['latency_ms']:.0f} ms"
+        f"{len(answer['votes'])} of {nodes} nodes{spared}, {answer['latency_ms']:.0f} ms"
     )
 
 

@@ -110,15 +110,14 @@ async def classify_by_gateway(
     fleet: Fleet, images: Images, k: int | None, deadline_ms: float | None, show: Show
 ) -> None:
     """The same through the fleet's gateway, which already runs."""
-    deadline = _deadline(fleet, deadline_ms)
     async with AsyncClient(fleet) as client:
 
         async def ask(image: NDArray[np.uint8]) -> Reply:
             return await ask_gateway(
-                client, lambda: client.classify(image, k=k, deadline_ms=deadline)
+                client, lambda: client.classify(image, k=k, deadline_ms=deadline_ms)
             )
 
-        await ask_in_order(images, ask, Pace(deadline), show)
+        await ask_in_order(images, ask, Pace(_deadline(fleet, deadline_ms)), show)
 
 
 async def trigger_fleet(
@@ -145,11 +144,10 @@ async def trigger_by_gateway(
     fleet: Fleet, count: int, every_s: float, k: int | None, deadline_ms: float | None, show: Show
 ) -> None:
     """The same through the fleet's gateway, which already runs."""
-    deadline = _deadline(fleet, deadline_ms)
     async with AsyncClient(fleet) as client:
 
         async def ask() -> Reply:
-            return await ask_gateway(client, lambda: client.trigger(k=k, deadline_ms=deadline))
+            return await ask_gateway(client, lambda: client.trigger(k=k, deadline_ms=deadline_ms))
 
         await _in_turn(count, every_s, ask, show)
 

@@ -13,7 +13,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.ballot import ASKED, ERROR, HERE, Ballot
 from variant_parallelism.gateway.gate import Gate
-from variant_parallelism.gateway.judging.plans import NEVER, Plan
+from variant_parallelism.gateway.judging.plans import Plan
 from variant_parallelism.preprocess import MAX_SIDE
 from variant_parallelism.wire import CHUNK_SIZE, MAX_K
 
@@ -92,8 +92,7 @@ class Ended:
 
     states: bytes
     deadline: float
-    patience_s: float
-    """How long nodes were waited for, at most; infinity: until the deadline."""
+    plan: Plan
     waiting: dict[int, float]
     """By the slot of each node that was asked and has not voted: when it went out to it."""
 
@@ -163,11 +162,11 @@ class RequestBook:
     def end(self, request: Request) -> None:
         del self.open[request.id]
         request.encoded.clear()
-        ballot, patience_s = request.ballot, request.plan.patience_s
+        ballot = request.ballot
         ended = Ended(
             ballot.states.tobytes(),
             request.deadline,
-            NEVER if patience_s is None else patience_s,
+            request.plan,
             ballot.sent_in_vain() if ballot.here < ballot.asked else {},
         )
         for number in request.taken:

@@ -20,6 +20,8 @@ SILENT_PERIODS = 3
 """Heartbeat periods without a word after which a node counts as dead."""
 _DOUBT_PERIODS = 0.5
 """What is left of them when silence is noticed: see `Node.is_silent`."""
+_LATE_PERIODS = 1.5
+"""The same if it is noticed late."""
 _FAULT_QUESTIONS = 3
 """Most questions for a fault that a node may have forgotten."""
 
@@ -46,6 +48,8 @@ class Node:
     silence_told: bool = False
     doubted_at: float = float("-inf")
     """When its silence was noticed last."""
+    doubt_periods: float = _DOUBT_PERIODS
+    """For how long it is doubted from then on."""
     hello: Hello | None = None
     hello_boot: int = -1
     fault: Fault | None = None
@@ -202,17 +206,21 @@ class Node:
     def silent_at(self, hello_s: float) -> float:
         """When to ask `is_silent` next, if nothing is heard before; `hello_s` is the heartbeat."""
         end = self.last_seen + SILENT_PERIODS * hello_s
-        doubt_s = _DOUBT_PERIODS * hello_s
-        return max(end, self.doubted_at + doubt_s) if self._is_doubted() else end - doubt_s
+        if self._is_doubted():
+            return max(end, self.doubted_at + self.doubt_periods * hello_s)
+        return end - _DOUBT_PERIODS * hello_s
 
     def is_silent(self, now: float, hello_s: float) -> bool:
         """Whether it has been silent for too long.
 
         A gateway that did not run for a while (a busy machine, Ctrl-Z) finds every node silent, and
         their words still unread. So silence is noticed first, half a period before its time is
-        over, and half a period is left from there, however late that was.
+        over, and half a period is left from there. If it is noticed late, the nodes may have been
+        asleep as well, and each has the time for one more heartbeat.
         """
-        if not self._is_doubted() and now >= self.silent_at(hello_s):
+        if not self._is_doubted() and now >= (doubt_at := self.silent_at(hello_s)):
+            late = now > doubt_at + _DOUBT_PERIODS * hello_s
+            self.doubt_periods = _LATE_PERIODS if late else _DOUBT_PERIODS
             self.doubted_at = now
         return self._is_doubted() and now >= self.silent_at(hello_s)
 

@@ -136,14 +136,14 @@ async def apply(fleet: Fleet, gateway: Gateway, sinks: Sinks, server: HttpServer
     then all is as it was."""
     old = gateway.fleet
     check_reload(old, fleet)
+    go_on = server.prepare(fleet)
     changed = await sinks.reload(fleet)
     try:
-        server.reload(fleet)
         nodes = await gateway.reload(fleet)
     except VpError:
-        server.reload(old)
         await sinks.reload(old)
         raise
+    go_on()
     return str(nodes) + (f"; sinks: {', '.join(changed)}" if changed else "")
 
 

@@ -117,7 +117,7 @@ class Sending:
             node.transfer.acknowledge(sack, counter, now)
             self.touch(node)
         else:
-            self._triggers.under_way(now, node, sack.request)
+            self._triggers.under_way(now, node, sack)
 
     def drop(self, node: Node) -> None:
         """A node is gone."""

@@ -4,9 +4,10 @@ nodes the operator left out.
 Without it a restarted gateway would repeat counters, which nodes take for replays, and would
 believe messages recorded during an earlier run.
 
-A start's boot counter is the kept one + 1, but at least the minutes since 2024-01-01: so a lost
-file does no harm, unless the gateway had started more than once a minute, or its clock is wrong.
-Then nodes drop what it sends; `gateway.recovery` notices, and raises the counter for good.
+A start's boot counter is the kept one + 1, but at least the minutes since 2024-01-01, if the clock
+seems right: so a lost file does no harm, unless the gateway had started more than once a minute, or
+its clock is wrong. Then nodes drop what it sends; `gateway.recovery` notices, and raises the
+counter for good.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from variant_parallelism.errors import VpError
 log = logging.getLogger("variant_parallelism.gateway")
 
 _BOOT_LIMIT = 1 << 24
+_LEAP = 5 * 365 * 24 * 60
+"""Minutes that a clock may have gone on since the last start: one that runs years ahead must not
+use the counter up."""
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 
 
@@ -87,7 +91,11 @@ class StateFile:
 
     def next_boot(self) -> int:
         """This start's boot counter: above every earlier one, also if the file was lost."""
-        boot = max(self.boot + 1, minutes_since_2024())
+        clock = minutes_since_2024()
+        if clock >= (self.boot + _LEAP if self.boot else _BOOT_LIMIT):
+            log.warning("the clock is years ahead of %s: not used for the counter in it", self.path)
+            clock = 0
+        boot = max(self.boot + 1, clock)
         if boot >= _BOOT_LIMIT:
             raise VpError(f"the boot counter in {self.path} is used up: remove the file and rekey")
         self.boot = boot

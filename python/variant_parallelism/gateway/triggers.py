@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from variant_parallelism.gateway.ballot import ASKED
+from variant_parallelism.gateway.ballot import ASKED, HERE
 from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, is_newer
 from variant_parallelism.gateway.roster import Node
+from variant_parallelism.wire import Sack
 
 DOUBT_REQUESTS = 16
 """Requests after which a node that multicast did not reach is waited for again."""
@@ -31,6 +32,8 @@ answer."""
 _MUTE = 2
 """Questions in a row without any answer after which a node is not waited for."""
 _MAX_DOUBLINGS = 2
+_SLACK = 1.25
+_SMOOTHING = 0.25
 _FIRST_LOOK_S = 0.02
 """No node's time-out is shorter."""
 _LOOK_S = 0.005
@@ -57,6 +60,10 @@ class _Trigger:
     """How long the group waits for members that are not ready."""
     told: dict[int, float] = field(default_factory=dict)
     """When a node was last asked how far it is, or last said so."""
+    missed: set[int] = field(default_factory=set)
+    """Nodes that were asked again, and that the first message had not reached."""
+    slow: set[int] = field(default_factory=set)
+    """Nodes that were asked again, and had begun before."""
     questions: dict[int, int] = field(default_factory=dict)
     """Questions in a row, by node, that nothing answered."""
 
@@ -94,6 +101,8 @@ class Triggers:
         """By the request's id."""
         self._laggards: dict[int, int] = {}
         """Triggers left, by node, for which the group does not wait until it is ready."""
+        self._usual: dict[int, float] = {}
+        """Seconds from the trigger to the answer, of nodes that were too slow for the time-out."""
         self._mute: set[int] = set()
         """Nodes that do not even answer questions."""
         self._look_at = _NEVER
@@ -131,19 +140,39 @@ class Triggers:
 
     def forget(self, request: Request) -> None:
         """A trigger is over for all."""
-        if self._open.pop(request.id, None) is not None:
+        trigger = self._open.pop(request.id, None)
+        if trigger is not None:
+            self._learn(trigger)
             self._mute = {node for node in self._mute if not request.settled(self._nodes[node])}
             self._look_at = _AT_ONCE
 
+    def _learn(self, trigger: _Trigger) -> None:
+        """How long those take that are slower than the time-out."""
+        ballot = trigger.request.ballot
+        for node_id in trigger.slow | (self._usual.keys() - trigger.told.keys()):
+            node = self._nodes.get(node_id)
+            if node is None:
+                self._usual.pop(node_id, None)
+            elif ballot.is_in(node.slot, HERE):
+                took = ballot.took_s(node.slot)
+                usual = self._usual.get(node_id, 0.0)
+                self._usual[node_id] = max(took, usual + _SMOOTHING * (took - usual))
+
     # What is heard.
 
-    def under_way(self, now: float, node: Node, number: int) -> None:
-        """A node says that it works on the request of this number."""
+    def under_way(self, now: float, node: Node, sack: Sack) -> None:
+        """A node says that it works on a request, and whether it did before it was asked again."""
         self._mute.discard(node.id)
         for trigger in self._open.values():
-            if trigger.is_with(node) and trigger.request.number(node.id) == number:
+            if trigger.is_with(node) and trigger.request.number(node.id) == sack.request:
                 trigger.questions.pop(node.id, None)
                 trigger.told[node.id] = now
+                if not sack.received:
+                    trigger.missed.add(node.id)
+                    if self._hears(node):
+                        node.doubted = DOUBT_REQUESTS
+                elif node.id not in trigger.missed:
+                    trigger.slow.add(node.id)
 
     def restart(self, now: float, node: Node) -> None:
         """A node may have forgotten everything: ask it."""
@@ -294,16 +323,20 @@ class Triggers:
                 continue
             asked = trigger.questions.get(node_id, 0)
             since = trigger.told.get(node_id, trigger.request.ballot.sent_at(node.slot))
-            if now >= since + _patience(node, asked):
+            if now >= since + self._patience(node, asked):
                 self._out.trigger([node], trigger.request, report=True)
-                if self._hears(node):
-                    node.doubted = DOUBT_REQUESTS
                 asked += 1
                 since = now
                 trigger.questions[node_id], trigger.told[node_id] = asked, now
                 if asked >= _MUTE:
                     self._mute.add(node_id)
-            trigger.ask_at = min(trigger.ask_at, since + _patience(node, asked))
+            trigger.ask_at = min(trigger.ask_at, since + self._patience(node, asked))
+
+    def _patience(self, node: Node, questions: int) -> float:
+        """How long to wait for an answer after so many questions."""
+        slow_s = _SLACK * self._usual.get(node.id, 0.0)
+        seconds = max(1.5 * node.timing.answer_s, slow_s) + node.timing.timeout(1)
+        return seconds * 2.0 ** min(questions, _MAX_DOUBLINGS)
 
 
 def _is_free(node: Node, request: Request) -> bool:
@@ -311,12 +344,6 @@ def _is_free(node: Node, request: Request) -> bool:
     return node.request is None and not any(
         is_newer(request.id, image.id) and not image.settled(node) for image in node.queue
     )
-
-
-def _patience(node: Node, questions: int) -> float:
-    """How long to wait for an answer after so many questions."""
-    seconds = 1.5 * node.timing.answer_s + node.timing.timeout(1)
-    return seconds * 2.0 ** min(questions, _MAX_DOUBLINGS)
 
 
 def _hold_s(member: Node) -> float:

@@ -156,11 +156,11 @@ class Judge:
             agreed = consensus(ended.first[ended.counted], ended.answer)
             estimates.agreement.add(slots, ended.first == agreed)
 
-    def late(self, slot: int, latency_ms: float, in_time: bool) -> None:
-        """A vote came after its request had ended; `in_time`: it would not have been late, had
-        anyone waited for it."""
+    def late(self, slot: int, latency_ms: float, forgiven: bool) -> None:
+        """A vote came after its request had ended; `forgiven`: that was held against its node,
+        and it would not have been late, had anyone waited for it."""
         self.estimates.latency.add(np.array([slot]), np.array([latency_ms]))
-        if in_time:
+        if forgiven:
             self.estimates.reliability.forgive(slot)
 
     # What follows.

@@ -13,7 +13,7 @@ from variant_parallelism.gateway.ballot import ASKED, ERROR, HERE
 from variant_parallelism.gateway.combining import Combiner, FleetCombiner
 from variant_parallelism.gateway.gate import NOBODY, Gate
 from variant_parallelism.gateway.judging.judge import Ended, Judge, Standing, unanimous
-from variant_parallelism.gateway.judging.plans import NEVER
+from variant_parallelism.gateway.judging.plans import NEVER, Plan
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.roster import Node
@@ -198,15 +198,15 @@ class Moderator:
     def _widen(self, now: float, request: Request) -> None:
         """The first nodes do not suffice: ask the others."""
         request.plan.first = None
-        for node in self._nodes.values():
-            if node.alive and not request.asked(node):
-                self._ask(node, request)
+        request.ballot.grow(self._gate.size)
+        for node in self._gate.ids[self._not_asked(request)].tolist():
+            self._ask(self._nodes[node], request)
         self._watch_for_stragglers(now, request)
 
-    def _not_asked(self, request: Request) -> NDArray[np.intp]:
-        nodes = self._nodes.values()
-        slots = [node.slot for node in nodes if node.state == "up" and not request.asked(node)]
-        return np.array(slots, np.intp)
+    def _not_asked(self, request: Request) -> Slots:
+        able, states = self._gate.able(with_source=False), request.ballot.states
+        known = able[: np.searchsorted(able, len(states))]
+        return np.append(known[states[known] & ASKED == 0], able[len(known) :])
 
     # What is learnt.
 
@@ -225,6 +225,7 @@ class Moderator:
         if now < self._learn_at:
             return
         self._learn_at = now + _LEARN_GAP_S
+        request.plan.learnt = True
         asked = np.flatnonzero(states & ASKED)
         self.judge.learn(
             Ended(
@@ -243,9 +244,11 @@ class Moderator:
             self._judge_at = now + _JUDGE_GAP_S
             self._apply_verdicts(now)
 
-    def late(self, node: Node, latency_ms: float, in_time: bool) -> None:
-        """A node's vote came after its request had ended: see `Judge.late`."""
-        self.judge.late(node.slot, latency_ms, in_time)
+    def late(self, now: float, node: Node, since: float, plan: Plan, deadline: float) -> None:
+        """A node's vote came after its request had ended; it was sent it at `since`."""
+        patience_s = NEVER if plan.patience_s is None else plan.patience_s
+        forgiven = plan.learnt and now <= min(deadline, since + patience_s)
+        self.judge.late(node.slot, (now - since) * 1000, forgiven)
 
     def _apply_verdicts(self, now: float) -> None:
         nodes = {node.slot: node for node in self._nodes.values()}

@@ -26,6 +26,8 @@ class Plan:
     """When a quorum of votes becomes enough, or is to be looked at again."""
     hurries: bool = False
     """Whether a quorum of votes is enough."""
+    learnt: bool = False
+    """Whether the judge has taken what it tells of the nodes."""
     spared: NDArray[np.intp] | None = None
     """Slots of the nodes that never were asked: set when the first ones' answer is taken."""
 

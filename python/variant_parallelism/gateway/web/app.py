@@ -34,7 +34,7 @@ def make_app(web: Web) -> FastAPI:
     )
     app.add_middleware(Guard, access=web.access, counters=web.counters)
     app.add_middleware(Draining)
-    handle_errors(app, web.counters)
+    handle_errors(app, web.counters, lambda: web.stopping)
     for routes in (classify_routes, fleet_routes, live_routes, session_routes):
         app.include_router(routes(web))
     app.router.routes.extend(page_routes())

@@ -31,6 +31,7 @@ class Web:
     inputs: Inputs
     history: History
     metrics: Callable[[], tuple[bytes, str]] | None = None
+    stopping: bool = False
     started: float = field(default_factory=time.time)
     decoders: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_DECODERS, thread_name_prefix="vp-decode")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,6 +19,8 @@ _COUNTED = {401: "unauthorized", 403: "forbidden", 408: "too_slow", 413: "too_la
     500: "failed",
     503: "busy",
 }
+
+_RESTART_S = 5
 
 
 class Problem(Exception):
@@ -43,7 +45,7 @@ def count_refusal(counters: HttpCounters, status: int) -> None:
     setattr(counters, name, getattr(counters, name) + 1)
 
 
-def handle_errors(app: FastAPI, counters: HttpCounters) -> None:
+def handle_errors(app: FastAPI, counters: HttpCounters, is_stopping: Callable[[], bool]) -> None:
     """Answer every error of the routes in this form, and count it."""
 
     def answered(status: int, text: str, retry_s: int | None = None) -> JSONResponse:
@@ -54,6 +56,9 @@ def handle_errors(app: FastAPI, counters: HttpCounters) -> None:
         return answered(error.status, str(error), error.retry_s)
 
     async def mistake(_: Request, error: VpError) -> Response:
+        if is_stopping():
+            # No mistake of the caller: another gateway may run here soon.
+            return answered(503, "the gateway is stopping", _RESTART_S)
         return answered(400, str(error))
 
     async def invalid(_: Request, error: RequestValidationError) -> Response:

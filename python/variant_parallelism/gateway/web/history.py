@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism.errors import VpError
-from variant_parallelism.gateway.types import Answered, Event, NodeChanged, NodeStatus
+from variant_parallelism.gateway.types import Answered, Event, NodeChanged, NodeStatus, Vote
+from variant_parallelism.gateway.votes import Votes
 from variant_parallelism.gateway.web.rings import BINS, TOTALS, Ring, Rows, latency_bin, quantiles
 
 BUCKET_S = 5
 _AVAILABLE = ("up", "quarantined")
 
+_MOST_WAITING = 256
 _ANSWERED, _LOST, _LABELLED, _CORRECT = range(4)
 
 
@@ -73,8 +75,10 @@ class History:
         self._mark = np.zeros(0)
         self._is_up = np.zeros(0, bool)
         self._up_s = np.zeros(0)
-        self._votes: list[int] = []
-        self._agreed: list[int] = []
+        self._column_of = np.zeros(0, np.int32)
+        self._votes = np.zeros(1, np.int64)
+        self._agreed = np.zeros(1, np.int64)
+        self._waiting: list[tuple[NDArray[np.int64], NDArray[np.uint16], int]] = []
         self._totals = [0] * TOTALS
         self._latency = [0] * BINS
         self._forget: Callable[[], None] | None = None
@@ -144,13 +148,23 @@ class History:
         if winner is None:
             return
         self._latency[latency_bin(answer.latency_ms)] += 1
-        columns, votes, agreed = self._columns, self._votes, self._agreed
-        for vote in answer.votes:
-            column = columns.get(vote.node)
-            if column is not None:
-                votes[column] += 1
-                if vote.entries[0][0] == winner:
-                    agreed[column] += 1
+        self._waiting.append((*_ballots(answer.votes), winner))
+        if len(self._waiting) >= _MOST_WAITING:
+            self._count_votes()
+
+    def _count_votes(self) -> None:
+        """Count the votes of the answers that wait for it: together, since each takes as long."""
+        if not self._waiting:
+            return
+        nodes, firsts, winners = zip(*self._waiting, strict=True)
+        self._waiting = []
+        ids = np.concatenate(nodes)
+        agrees = np.concatenate(firsts) == np.repeat(winners, [len(part) for part in nodes])
+        known = ids < len(self._column_of)
+        columns = self._column_of[ids[known]]
+        size = self._capacity + 1
+        self._votes += np.bincount(columns, minlength=size)
+        self._agreed += np.bincount(columns[agrees[known]], minlength=size)
 
     def _settle(self, columns: int | slice, now: float) -> None:
         """Count the time that nodes were up until now."""
@@ -165,6 +179,7 @@ class History:
     def _flush(self, now: float) -> None:
         """Move what was counted since the last time into the buckets of both rings."""
         self._settle(slice(None), now)
+        self._count_votes()
         wall = self._wall() - (self._clock() - self._bucket * BUCKET_S)
         for per, ring in self._rings.items():
             ring.add(
@@ -172,13 +187,13 @@ class History:
                 wall - self._bucket % per * BUCKET_S,
                 self._totals,
                 self._latency,
-                (self._up_s, self._votes, self._agreed),
+                (self._up_s, self._votes[:-1], self._agreed[:-1]),
             )
         self._totals = [0] * TOTALS
         self._latency = [0] * BINS
         self._up_s[:] = 0
-        self._votes = [0] * self._capacity
-        self._agreed = [0] * self._capacity
+        self._votes[:] = 0
+        self._agreed[:] = 0
 
     def _match_nodes(self) -> None:
         """Give every node of the fleet a column, and those of nodes that went to others."""
@@ -199,6 +214,10 @@ class History:
             self._is_up[column] = nodes[id_].state in _AVAILABLE
             for ring in self._rings.values():
                 ring.clear(column)
+        # A node that is none of the fleet's counts in a column that nobody reads.
+        self._column_of = np.full(max(nodes, default=-1) + 1, self._capacity, np.int32)
+        for id_, column in self._columns.items():
+            self._column_of[id_] = column
 
     def _grow(self, count: int) -> None:
         more = count - self._capacity
@@ -209,8 +228,7 @@ class History:
             np.concatenate([array, np.zeros(more, array.dtype)])
             for array in (self._added, self._mark, self._is_up, self._up_s)
         )
-        self._votes += [0] * more
-        self._agreed += [0] * more
+        self._votes, self._agreed = np.zeros((2, count + 1), np.int64)
         for ring in self._rings.values():
             ring.grow(more)
 
@@ -299,6 +317,14 @@ class Window:
                 "agreed": points.agreed[:, column].tolist(),
             }
         return result
+
+
+def _ballots(votes: Sequence[Vote]) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
+    """Node ids (V,) and first classes (V,)."""
+    if isinstance(votes, Votes):
+        return votes.nodes, votes.classes[:, 0]
+    nodes = np.array([vote.node for vote in votes], np.int64)
+    return nodes, np.array([vote.entries[0][0] for vote in votes], np.uint16)
 
 
 def _overlaps(

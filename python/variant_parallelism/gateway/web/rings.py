@@ -85,7 +85,7 @@ class Ring:
         wall: float,
         totals: Sequence[int],
         latency: Sequence[int],
-        nodes: tuple[NDArray[np.float64], Sequence[int], Sequence[int]],
+        nodes: tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]],
     ) -> None:
         """Add to a bucket; a row that still holds an older one is emptied first."""
         row = bucket % self._length

@@ -89,20 +89,24 @@ class HttpServer:
         self._running.enter_context(self._web.history)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
 
-    def reload(self, fleet: Fleet) -> None:
-        """Take the token and the limits of a fleet file that was read again.
+    def prepare(self, fleet: Fleet) -> Callable[[], None]:
+        """What goes on with the token and the limits of a fleet file that was read again.
 
-        VpError, and nothing changed, if its token is unfit or missing; another address needs a new
-        server.
+        VpError if its token is unfit or missing; another address needs a new server.
         """
         token = read_token(fleet)
         _check_reach(self._endpoint, token)
-        self._web.access.token = token
-        self._web.limits.max_in_flight = fleet.table.gateway.max_in_flight
-        self._web.limits.max_body = fleet.table.gateway.max_body
+
+        def go_on() -> None:
+            self._web.access.token = token
+            self._web.limits.max_in_flight = fleet.table.gateway.max_in_flight
+            self._web.limits.max_body = fleet.table.gateway.max_body
+
+        return go_on
 
     async def stop(self) -> None:
         """Take no more requests; those in flight are answered within a few seconds."""
+        self._web.stopping = True
         self._running.close()
         self._server.should_exit = True
         if self._task is not None:

@@ -66,14 +66,14 @@ export class Link {
     } catch (error) {
       if (attempt !== this.attempt) return;
       if (error instanceof Refused && error.status === 401) this.#askToken();
-      else this.lost();
+      else this.lost(error instanceof Refused ? `refused, trying again: ${error.message}` : undefined);
     }
   }
 
-  /** Something failed: try again soon. */
-  lost() {
+  /** Something failed, `why` in words for people: try again soon. */
+  lost(why = undefined) {
     this.#close();
-    this.on.away();
+    this.on.away(why);
     const wait = RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)];
     if (!document.hidden) this.timer = setTimeout(() => this.connect(), wait);
   }

@@ -3,7 +3,7 @@
 import { byId, clock, count, el, mark, ms, percent, put } from "./dom.js";
 
 const ROWS = 12;
-const ROWS_A_TURN = 1;
+const ROWS_A_TURN = 2;
 /** How votes are shown, by the number of nodes. */
 const SIZES = [[10, "named"], [60, "many"], [120, "crowd"], [Infinity, "shares"]];
 const WINDOW_MS = 5000;
@@ -41,9 +41,9 @@ export class Stream {
   turn(nodes) {
     this.nodes = nodes;
     if (!this.paused) {
-      // The newest of those that wait: with more than one a turn the others are left out.
-      const backlog = this.waiting.length > 3 ? this.waiting.splice(0).slice(-ROWS_A_TURN) : this.waiting.splice(0, ROWS_A_TURN);
-      for (const { answer, arrival } of backlog) {
+      // Of a backlog the newest: nobody wants to see answers of some time ago.
+      if (this.waiting.length > 2 * ROWS_A_TURN) this.waiting = this.waiting.slice(-ROWS_A_TURN);
+      for (const { answer, arrival } of this.waiting.splice(0, ROWS_A_TURN)) {
         arrival.shown = 1;
         this.list.prepend(this.#row(answer));
         this.list.lastElementChild.remove();
