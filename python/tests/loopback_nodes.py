@@ -53,10 +53,10 @@ class LoopbackFleet:
         if send is not None:
             send(message)
 
-    async def start_udp(self, node_id: int, port: int) -> int:
+    async def start_udp(self, node_id: int, port: int, host: str = "127.0.0.1") -> int:
         """A UDP node at a port of the loopback interface (0: any); returns the port."""
         transport, _ = await self._loop.create_datagram_endpoint(
-            lambda: _Datagrams(self, node_id), local_addr=("127.0.0.1", port)
+            lambda: _Datagrams(self, node_id), local_addr=(host, port)
         )
         self._closers.append(transport.close)
         self._senders[node_id] = lambda message: transport.sendto(message, self._gateway)

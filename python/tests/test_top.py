@@ -125,8 +125,8 @@ def test_80_by_24_hold_the_fleet_and_its_answers() -> None:
     lines = drawn(filled())
     assert len(lines) == 24
     assert lines[0].split() == ["vp", "top", "digits", "●", "live"]
-    assert lines[1].split("   ")[:2] == ["3 of 4 up", "12.5 answers/s"]
-    assert "median 30 ms   right 90 % of 10   lost 2 of 127" in lines[1]
+    assert lines[1].split("  ")[:2] == ["3 of 4 up", "12.5 answers/s"]
+    assert "median 30 ms  right 90 % of 10  lost 2 of 127" in lines[1]
     rows = [line.split() for line in lines[4:8]]
     assert rows[0] == ["1", "d1", "udp", "up", "21", "ms", "99.0", "%", "75", "%", "10", "1"]
     assert "IACC" in lines[5]

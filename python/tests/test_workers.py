@@ -106,6 +106,14 @@ def test_a_killed_worker_and_a_killed_broker_lose_nothing(tmp_path: Path) -> Non
                 assert reply.class_index is not None
                 assert seed not in whole or reply.scores.tolist() == three.scores(seed)
             assert (three.count("expired"), three.count("displaced")) == (0, 0)
+            await three.meet(1)
+            assert nodes_in(await ask(three, 0)) == ALL_NODES
+            latencies = sorted(reply.latency_ms for reply in replies.values())
+            print(
+                f"150 requests: 0 lost, {len(published) - 150} published twice, "
+                f"{three.count('alone')} answered by one gateway alone, {len(whole)} by all; "
+                f"median {latencies[75]:.0f} ms, slowest {latencies[-1]:.0f} ms"
+            )
 
     run(test)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -262,5 +264,48 @@ def test_without_its_library_the_way_out_is_named(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(VpError, match=r"\[workers\] needs paho-mqtt: run pip install"):
             async with worker(part([0], "a", 1)):
                 pass
+
+    run(test)
+
+
+@needs_mosquitto
+@pytest.mark.skipif(shutil.which("mosquitto_passwd") is None, reason="no mosquitto_passwd")
+def test_the_access_rules_of_the_manual_suffice(tmp_path: Path) -> None:
+    """Gateways, worker and client may say what they must, and nothing else."""
+    manual = (Path(__file__).parents[2] / "docs" / "workers.md").read_text(encoding="utf-8")
+    rules = manual.partition("# /etc/mosquitto/acl\n")[2].partition("```")[0]
+    (tmp_path / "acl").write_text(rules.replace("vp/digits", "vp/simulated"), encoding="utf-8")
+    names = ("gateway", "worker", "client")
+    users = "".join(f"{name}:secret-{name}\n" for name in names)
+    (tmp_path / "users").write_text(users, encoding="ascii")
+    (tmp_path / "users").chmod(0o600)
+    subprocess.run(["mosquitto_passwd", "-U", "users"], cwd=tmp_path, check=True)
+    for name in names:
+        (tmp_path / name).write_text(f"secret-{name}", encoding="ascii")
+        (tmp_path / name).chmod(0o600)
+    options = [f"acl_file {tmp_path}/acl", f"password_file {tmp_path}/users"]
+
+    def as_user(fleet: Fleet, name: str) -> Fleet:
+        assert fleet.table.workers is not None
+        access = {"username": name, "password_file": str(tmp_path / name)}
+        workers = fleet.table.workers.model_copy(update=access)
+        return replace(fleet, table=fleet.table.model_copy(update={"workers": workers}))
+
+    async def test() -> None:
+        async with running(tmp_path, *options) as broker:
+            fleets = three_parts(broker.port)
+            async with (
+                gateways([as_user(fleet, "gateway") for fleet in fleets], tmp_path) as three,
+                worker(as_user(fleets[0], "worker")),
+                client(as_user(fleets[0], "client")) as asking,
+            ):
+                await three.meet(1)
+                answer = await three.gateways[0].classify(make_image(fleets[0]))
+                assert (answer.scores.tolist(), answer.uid is None) == (three.scores(0), False)
+                answer = await asking.classify(make_image(fleets[0], 1))
+                assert answer.scores.tolist() == three.scores(1)
+                async with client(as_user(fleets[0], "worker"), 0.3) as stranger:
+                    with pytest.raises(VpError, match="no answer"):
+                        await stranger.classify(make_image(fleets[0], 2), deadline_ms=1)
 
     run(test)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WIDTH = 120
 """Columns that the table wants, where nobody says how many there are."""
 
-_NAMES: dict[Kind, str] = {
+NAMES: dict[Kind, str] = {
     "bare": "bound: recvmmsg in C",
     "recv": "bound: socket.recv in Python",
     "plain": "gateway in plain Python",
@@ -93,7 +93,7 @@ def table(measured: list[Measured]) -> Table:
         is_bound = one.kind in ("bare", "recv")
         rows.add_row(
             str(one.nodes) if one.nodes != before else "",
-            _NAMES[one.kind],
+            NAMES[one.kind],
             "" if is_bound else f"{one.answers_per_s:,.0f}",
             f"{one.predictions_per_s:,.0f}",
             f"{one.predictions_per_core_s:,.0f}",

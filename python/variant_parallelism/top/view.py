@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -75,16 +76,17 @@ def _figures(model: Model, rows: Sequence[Row]) -> Text:
     assert model.polled is not None
     counters, history = model.polled.counters, model.polled.history
     up = sum(row.node.state == "up" for row in rows)
-    latency = next((ms for ms in reversed(history["latency_p50_ms"]) if ms is not None), None)
+    latency = _last(history["latency_p50_ms"])
     labelled, correct = sum(history["labelled"]), sum(history["correct"])
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{up} of {len(rows)} up", style="bold green" if up == len(rows) else "bold yellow")
-    text.append(f"   {NONE if model.rate is None else f'{model.rate:,.1f}'} answers/s")
-    text.append(f"   median {milliseconds(latency)}")
+    rate = _last(_rates(history)) if model.rate is None else model.rate
+    text.append(f"  {NONE if rate is None else f'{rate:,.1f}'} answers/s")
+    text.append(f"  median {milliseconds(latency)}")
     right = percent(correct / labelled) if labelled else NONE
-    text.append(f"   right {right}")
+    text.append(f"  right {right}")
     text.append(f" of {labelled:,}" if labelled else "", style="dim")
-    text.append("   lost ")
+    text.append("  lost ")
     text.append(f"{counters.lost:,}", style="bold red" if counters.lost else "")
     text.append(f" of {counters.requests:,}", style="dim")
     return text
@@ -95,17 +97,13 @@ def _charts(model: Model, width: int) -> Text:
     assert model.polled is not None
     history = model.polled.history
     cells = max(8, (width - 33) // 3)
-    rates = [
-        count / s if s > 1 else None
-        for count, s in zip(history["answered"], history["seconds"], strict=True)
-    ]
     right = [
         correct / labelled if labelled else None
         for correct, labelled in zip(history["correct"], history["labelled"], strict=True)
     ]
     text = Text(no_wrap=True, overflow="crop").append("10 min  ", style="dim")
     for name, values, style in (
-        ("answers/s", rates, "cyan"),
+        ("answers/s", _rates(history), "cyan"),
         ("ms", history["latency_p50_ms"], "yellow"),
         ("right", right, "green"),
     ):
@@ -113,6 +111,18 @@ def _charts(model: Model, width: int) -> Text:
         text.append(spark(values, cells), style=style)
         text.append("  ")
     return text
+
+
+def _rates(history: dict[str, Any]) -> list[float | None]:
+    """Answers a second, point by point."""
+    return [
+        count / seconds if seconds > 1 else None
+        for count, seconds in zip(history["answered"], history["seconds"], strict=True)
+    ]
+
+
+def _last(values: Sequence[float | None]) -> float | None:
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 def spark(values: Sequence[float | None], cells: int) -> str:
@@ -135,14 +145,13 @@ def _table(rows: Sequence[Row], width: int) -> Table:
     table.add_column("variant", no_wrap=True, min_width=7, max_width=14)
     if wide:
         table.add_column("board", no_wrap=True, max_width=18)
-    table.add_column("link", no_wrap=True, min_width=4)
+    table.add_column("link", no_wrap=True, min_width=6)
     table.add_column("state", no_wrap=True, min_width=11)
     for name, least in (("latency", 7), ("agrees", 6), ("up", 6), ("votes", 5), ("lost", 4)):
         table.add_column(name, justify="right", no_wrap=True, min_width=least)
     table.add_column("", no_wrap=True, ratio=1, overflow="ellipsis")
     for row in rows:
         node = row.node
-        link = "udp" if node.transport == "udp" else "uart"
         note = node.reason if row.state not in ("up", "late") else ""
         if node.fault is not None:
             note = f"{' '.join(node.fault.bits) or 'fault'} at {node.fault.pc}"
@@ -150,7 +159,7 @@ def _table(rows: Sequence[Row], width: int) -> Table:
             str(node.id),
             Text(plain(node.variant)),
             *([Text(plain(node.board))] if wide else []),
-            link,
+            node.transport,
             Text(row.state, style=_STYLES[row.state]),
             milliseconds(latency_ms(node)),
             percent(row.agreement),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -260,6 +261,7 @@ class Connection:
         )
         client.on_disconnect = on_disconnect
         client.on_message = on_message
+        client.on_publish = _confirm_at_once
         client.on_subscribe = lambda _, __, number, reasons, ___: tell(
             self._agreed, number, any(reason.is_failure for reason in reasons)
         )
@@ -274,3 +276,12 @@ class Connection:
                 properties=self._expiring("WILLMESSAGE", will),
             )
         return client
+
+
+def _confirm_at_once(client: Client, *_: Any) -> None:
+    """A broker that does not set TCP_NODELAY (Mosquitto, unless told to) holds its next message
+    back until its acknowledgement of ours is confirmed, which the system would do 40 ms late."""
+    opened: Any = client.socket()
+    if opened is not None and hasattr(socket, "TCP_QUICKACK"):
+        with contextlib.suppress(OSError):
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

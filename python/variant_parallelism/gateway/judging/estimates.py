@@ -50,6 +50,11 @@ class Average:
         """Which rows have at least so many samples and are below `limit`."""
         return np.asarray((self.samples >= samples) & (self.value < limit))
 
+    def median(self, rows: Rows, samples: int) -> float:
+        """Of the averages of these rows that have so many samples; NaN if none has."""
+        values = self.value[rows[self.samples[rows] >= samples]]
+        return float(np.median(values)) if values.size else float("nan")
+
     def known(self, rows: Rows) -> list[float | None]:
         """The averages of these rows, None where there is no sample."""
         return _known(np.where(self.samples[rows] > 0, self.value[rows], np.nan))

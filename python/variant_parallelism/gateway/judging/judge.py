@@ -133,8 +133,8 @@ class Judge:
 
     def quorum(self, up: int) -> int:
         """Votes of so many nodes that are up, without which nothing but the last deadline ends a
-        request: half of them, and more than twice as many as there may be liars."""
-        liars = self.table.liars_among(len(self._macs))
+        request: half of them, and more than twice as many as the fleet file says may lie."""
+        liars = self.table.liars or 0
         return min(up, max((up + 1) // 2, 2 * liars + 1))
 
     def trust(self, slots: Slots) -> NDArray[np.float64]:
@@ -180,8 +180,10 @@ class Judge:
         }
         counted = sum(judged.values())
         suspects = [slot for slot in judged if nodes[slot].quarantine is None]
+        # Where most nodes are late, it is the network, or this machine.
+        usual = self.estimates.reliability.median(np.array(suspects, np.intp), JUDGED_FROM)
         for slot in sorted(suspects, key=lambda slot: self._record(slot).agreement):
-            found = offence(self._record(slot), self._limits)
+            found = offence(self._record(slot), usual, self._limits)
             if found is not None and may_leave_out(counted, len(judged)):
                 counted -= 1
                 origin, reason = found

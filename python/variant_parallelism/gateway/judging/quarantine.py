@@ -62,14 +62,16 @@ class Record:
         return self.votes if origin == "agreement" else self.requests
 
 
-def offence(record: Record, limits: Limits) -> tuple[Origin, str] | None:
-    """What a node is to be left out for, in words; None if it behaves."""
+def offence(record: Record, usual: float, limits: Limits) -> tuple[Origin, str] | None:
+    """What a node is to be left out for, in words; None if it behaves, or if what it does is
+    `usual`: the nodes' median reliability."""
     if record.votes >= JUDGED_FROM and record.agreement < limits.agreement:
         return "agreement", (
             f"agreed with the others in {record.agreement:.0%} of its recent votes, "
             f"and {limits.agreement:.0%} are wanted"
         )
-    if record.requests >= JUDGED_FROM and record.reliability < limits.reliability:
+    late = record.requests >= JUDGED_FROM and record.reliability < limits.reliability
+    if late and usual >= limits.reliability:
         return "reliability", (
             f"answered {record.reliability:.0%} of its recent requests in time, "
             f"and {limits.reliability:.0%} are wanted"
