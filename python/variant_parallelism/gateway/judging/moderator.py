@@ -121,10 +121,10 @@ class Moderator:
                 return False
             self._widen(now, request)
             return False
-        if not ballot.awaited:
-            return self._has_all(request)
         if now >= plan.hurry_at:
             self._look_at_stragglers(now, request)
+        if not ballot.awaited:
+            return self._has_all(request)
         return plan.hurries and self._votes(request) >= self._quorum(request)
 
     def _has_all(self, request: Request) -> bool:
