@@ -60,6 +60,7 @@ class HttpServer:
             log_config=None,
             log_level="error",
             access_log=False,
+            ws="none",
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=int(min(_LONGEST_END_S, 2 + table.deadline_ms / 1000)),
