@@ -24,7 +24,7 @@ _FIRST_SHARE = 0.5
 """How much of the time to the deadline the nodes asked first have at most."""
 _LEARN_GAP_S = 0.002
 """No more than one request in this time is learnt from: it costs some 20 microseconds."""
-_JUDGE_GAP_S = 0.02
+_JUDGE_GAP_S = 0.1
 """Between two looks at who is to be left out or taken back, which go through all nodes."""
 
 Ask = Callable[[Node, Request], None]
@@ -271,6 +271,9 @@ class Moderator:
         self.judge.reload(
             self._table, {node.slot: node.variant.macs for node in self._nodes.values()}
         )
+        for node in self._nodes.values():
+            if node.quarantine is not None:
+                node.quarantine.since = self.judge.watched_from(node.slot, node.quarantine)
 
     def pardon(self, node: Node) -> None:
         """The operator takes a node back: what is held against it is forgotten."""
