@@ -131,7 +131,7 @@ class Moderator:
         """Of a request that nobody who counts is waited for: whether there is nobody else whose
         vote would keep it from being lost."""
         ballot = request.ballot
-        if ballot.here and self._votes(request):
+        if ballot.here and (not self._gate.quarantined.any() or self._votes(request)):
             return True
         nodes = [node for node in self._nodes.values() if node.alive and request.asked(node)]
         if any(not request.settled(node) for node in nodes):
@@ -217,6 +217,9 @@ class Moderator:
             gate.count(NOBODY, "early")
             gate.count(NOBODY, "spared", len(spared))
             gate.count_many(spared, {"spared": 1})
+        any_left_out = gate.quarantined.any()
+        if now < self._learn_at and not any_left_out:
+            return
         votes, states = answer.votes, request.ballot.states
         assert isinstance(votes, Votes)
         here = gate.by_id(np.flatnonzero(states & HERE))
@@ -240,7 +243,7 @@ class Moderator:
                 partial=spared is not None,
             )
         )
-        if now >= self._judge_at and (self.judge.suspects() or gate.quarantined.any()):
+        if now >= self._judge_at and (self.judge.suspects() or any_left_out):
             self._judge_at = now + _JUDGE_GAP_S
             self._apply_verdicts(now)
 
