@@ -69,25 +69,28 @@ async def main(listen: str, folder: Path) -> dict[str, object]:
     handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("variant_parallelism.gateway").addHandler(handler)
     logging.getLogger("variant_parallelism.gateway").setLevel(logging.INFO)
-    if listen.startswith("0.0.0.0"):
+    from_the_start = listen.startswith(ADDRESS)
+    if not from_the_start:
         ip("addr", "flush", "dev", "v0")
     async with Gateway(fleet, state_dir=folder) as gateway:
-        if listen.startswith("0.0.0.0"):
+        if not from_the_start:
             async with asyncio.timeout(40):
                 address()
                 while not any("multicast to" in line for line in logged):
                     await asyncio.sleep(0.02)
         # An address that is lost, and an adapter that is pulled and comes back as another.
-        for away in (["addr", "flush", "dev", "v0"], ["link", "del", "v0"]):
-            await all_are(gateway, "up")
-            answered.append(len((await gateway.classify(make_image(fleet))).votes))
-            ip(*away)
-            asking = asyncio.create_task(gateway.classify(make_image(fleet)))
-            await all_are(gateway, "dead")
-            if "del" in away:
-                plug_in()
-            address()
-            answered.append(len((await asking).votes))
+        await all_are(gateway, "up")
+        answered.append(len((await gateway.classify(make_image(fleet))).votes))
+        if from_the_start:
+            ip("addr", "flush", "dev", "v0")
+        else:
+            ip("link", "del", "v0")
+        asking = asyncio.create_task(gateway.classify(make_image(fleet)))
+        await all_are(gateway, "dead")
+        if not from_the_start:
+            plug_in()
+        address()
+        answered.append(len((await asking).votes))
         await all_are(gateway, "up")
         answered.append(len((await gateway.classify(make_image(fleet))).votes))
         lost = gateway.counters.lost

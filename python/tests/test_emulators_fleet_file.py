@@ -24,7 +24,7 @@ from variant_parallelism.emulators.fleet_file import (
 from variant_parallelism.emulators.launch import _gateway
 from variant_parallelism.emulators.ports import LOOPBACK, PortPool
 from variant_parallelism.errors import VpError
-from variant_parallelism.fleet import Fleet, GatewayTable, load_fleet
+from variant_parallelism.fleet import Fleet, GatewayTable, load_fleet, read_token
 
 KEY = bytes(range(32))
 
@@ -99,6 +99,20 @@ def test_what_was_written_loads_and_is_gone_at_the_end(fleet: Fleet, tmp_path: P
         check_replaceable(out, fleet)
         raise KeyboardInterrupt
     assert contents(tmp_path) == before
+
+
+def test_the_gateways_token_and_limits_are_kept(fleet: Fleet, tmp_path: Path) -> None:
+    token = tmp_path / "fam" / "token"
+    token.write_text("a-token-of-this-test")
+    token.chmod(0o600)
+    fleet = fleet.with_nodes(fleet.nodes, GatewayTable(token_file="token", max_in_flight=7))
+    gateway, _ = _gateway(fleet, PortPool(), local_only=True, keep_ports=True)
+    (tmp_path / "elsewhere").mkdir()
+    out = tmp_path / "elsewhere" / "run.toml"
+    with temporary_fleet(fleet.with_nodes(fleet.nodes, gateway), out):
+        loaded = load_fleet(out)
+        assert read_token(loaded) == "a-token-of-this-test"
+        assert loaded.table.gateway.max_in_flight == 7
 
 
 def test_file_that_another_run_has_replaced_stays(fleet: Fleet, tmp_path: Path) -> None:

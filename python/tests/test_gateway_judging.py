@@ -62,6 +62,16 @@ def changes(world: World, node: int) -> list[tuple[str, str]]:
     return [(event.state, event.reason) for event in told if event.node == node][1:]
 
 
+def failing(world: World, node: int, message: bytes) -> bytes:
+    """A node's message, but an error in place of a prediction."""
+    key = world.nodes[node].key
+    header, body = wire.decode(message, key, classes=10)
+    if not isinstance(body, wire.Prediction):
+        return message
+    error = wire.NodeError(body.request, wire.ErrorCode.MODEL)
+    return wire.encode(error, fleet=7, node=node, counter=header.counter, key=key)
+
+
 @pytest.mark.parametrize("combine", ["trimmed-mean", "median", "agreement"])
 def test_two_liars_among_five_change_no_answer(liars: set[int], combine: str) -> None:
     world = ready(World(fleet_of(5, combine=combine)))
@@ -201,6 +211,19 @@ def test_no_answer_is_lost_when_the_network_becomes_slower() -> None:
     assert world.core.counters.lost == 0
 
 
+def test_when_those_that_count_fail_a_vote_from_quarantine_is_waited_for() -> None:
+    world = ready(World(fleet_of(3, deadline="auto")))
+    for seed in range(20):
+        ask(world, seed)
+    world.core.quarantine(world.now, 1, True, "dirty")
+    world.nodes[1].compute_s = 0.5
+    world.tap = lambda node, message: failing(world, node, message) if node != 1 else message
+    answer = world.classify(make_image(world.fleet))
+    assert [(vote.node, vote.counted) for vote in answer.votes] == [(1, True)]
+    assert set(answer.errors) == {0, 2}
+    assert 500 < answer.latency_ms < 700
+
+
 def test_a_deadline_of_the_caller_is_kept() -> None:
     world = ready(World(fleet_of(4, deadline="auto")))
     for seed in range(20):
@@ -285,15 +308,7 @@ def test_a_first_node_without_an_answer_costs_no_more_than_its_usual_time() -> N
 def test_an_error_of_a_first_node_asks_the_others_at_once() -> None:
     world = ready(World(fleet_of(4, first=1, confidence=0.6, everyone_every=1000)))
 
-    def fail(node: int, message: bytes) -> bytes | None:
-        header, body = wire.decode(message, world.nodes[node].key, classes=10)
-        if node == 0 and isinstance(body, wire.Prediction):
-            error = wire.NodeError(body.request, wire.ErrorCode.MODEL)
-            key = world.nodes[0].key
-            return wire.encode(error, fleet=7, node=0, counter=header.counter, key=key)
-        return message
-
-    world.tap = fail
+    world.tap = lambda node, message: failing(world, node, message) if node == 0 else message
     world.nodes[0].compute_s = 0.05
     answer = world.classify(make_image(world.fleet))
     assert {vote.node for vote in answer.votes} == {1, 2, 3}

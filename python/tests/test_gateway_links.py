@@ -300,3 +300,47 @@ def test_leaving_ends_what_waits(tmp_path: Path) -> None:
             await gateway.classify(make_image(fleet))
 
     run(test)
+
+
+def test_requests_that_take_too_long_are_refused_at_the_end(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        async with nodes_of(fleet, {}) as nodes, Gateway(fleet, state_dir=tmp_path) as gateway:
+            await gateway.wait_for_nodes(1, 20)
+            nodes.nodes[0].compute_s = 0.1
+            quick = asyncio.create_task(gateway.classify(make_image(fleet)))
+            await asyncio.sleep(0)
+            await gateway.drain(20)
+            assert (await quick).missing == ()
+            with pytest.raises(VpError, match="the gateway is stopping"):
+                await gateway.classify(make_image(fleet))
+        async with nodes_of(fleet, {}) as nodes, Gateway(fleet, state_dir=tmp_path) as gateway:
+            await gateway.wait_for_nodes(1, 20)
+            nodes.nodes[0].compute_s = 500.0
+            slow = asyncio.create_task(gateway.classify(make_image(fleet)))
+            await asyncio.sleep(0)
+            await gateway.drain(0.05)
+            with pytest.raises(VpError, match="the gateway is stopping"):
+                await slow
+
+    run(test)
+
+
+def test_a_listener_with_a_mistake_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mistaken(event: Event) -> None:
+        raise KeyError("a mistake")
+
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        events: list[Event] = []
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            gateway.on_event(mistaken)
+            gateway.on_event(events.append)
+            assert await gateway.wait_for_nodes(1, 20) == 1
+            assert (await gateway.classify(make_image(fleet))).missing == ()
+        assert any(isinstance(event, Answered) for event in events)
+
+    run(test)
+    assert "a listener failed at an event" in caplog.text

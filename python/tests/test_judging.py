@@ -200,6 +200,16 @@ def test_what_the_operator_left_out_stays_out_and_is_not_judged() -> None:
     assert trial.left_out() == {0, 4} or trial.left_out() == {0, 3}, "2 of 4 would be no majority"
 
 
+def test_without_quarantine_nobody_is_left_out_and_all_but_the_operators_are_taken_back() -> None:
+    judge = make_judge(5)
+    for _ in range(40):
+        judge.learn(ended([1, 1, 1, 8, 9], answer=1))
+    nodes = {slot: Standing(True, None, 0) for slot in range(5)}
+    nodes[0] = Standing(True, Quarantine("operator", "smells"), 0)
+    nodes[4] = Standing(True, Quarantine("agreement", "lied"), 1)
+    assert [(verdict.slot, verdict.quarantine) for verdict in judge.verdicts(nodes)] == [(4, None)]
+
+
 def test_suspects_are_looked_for_only_where_quarantine_is_on() -> None:
     for on in (True, False):
         judge = make_judge(3, quarantine=on) if on else make_judge(3)

@@ -233,7 +233,9 @@ def test_metrics_are_served_beside_the_api(tmp_path: Path) -> None:
             address = f"http://127.0.0.1:{server.port}/metrics"
             reply = await asyncio.to_thread(request.urlopen, address, timeout=30)
             assert reply.headers["Content-Type"].startswith("text/plain; version=")
-            assert samples(reply.read())["vp_requests_total", ""] == 0
+            found = samples(reply.read())
+            assert found["vp_requests_total", ""] == 0
+            assert found["vp_http_requests_total", ""] == found["vp_http_connections", ""] == 1
             await server.stop()
 
     run(test)

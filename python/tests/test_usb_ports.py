@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import pty
+import termios
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import serial
 from hypothesis import given
 from hypothesis import strategies as st
 from serial.tools import list_ports
 
 from fake_usb import usb_port
 from fleet_factory import make_fleet, make_image, write_fleet_file
-from loopback_nodes import nodes_of, run
+from loopback_nodes import nodes_of, run, tcp_url
 from variant_parallelism import usb_ports
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import NodeTable, load_fleet
@@ -195,5 +198,32 @@ def test_a_board_that_comes_back_under_another_name_is_found(
                     os.read(master, 1)
             os.close(master)
             os.close(slave)
+
+    run(test)
+
+
+def test_a_device_that_goes_away_while_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyserial lets the terminal's own error through then, which is no OSError."""
+    opened = serial.serial_for_url
+    failures = [termios.error(errno.EIO, "Input/output error"), OSError(errno.ENXIO, "gone")]
+
+    def open_late(url: str, **options: object) -> object:
+        if failures and "://" not in url:
+            raise failures.pop(0)
+        return opened(url, **options)
+
+    async def test() -> None:
+        master, slave = pty.openpty()
+        table = NodeTable(id=0, variant="v0", board="mps2-an386", serial=os.ttyname(slave))
+        other = NodeTable(id=1, variant="v1", board="mps2-an386", serial=tcp_url())
+        fleet = make_fleet([table, other])
+        monkeypatch.setattr(serial, "serial_for_url", open_late)
+        async with nodes_of(fleet, {0: master}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            assert await gateway.wait_for_nodes(2, 20) == 2
+        assert failures == []
+        os.close(master)
+        os.close(slave)
 
     run(test)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
@@ -306,3 +308,45 @@ def test_who_asks_while_the_gateway_stops_is_told_so(tmp_path: Path) -> None:
         assert reply.json() == {"error": "the gateway is stopping"}
 
     serve(tmp_path, test)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_no_garbage_stops_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Requests with bytes changed, left out and put in, from a fixed seed; some end too early."""
+
+    async def test(served: Served) -> None:
+        chance = random.Random(6)
+        image = make_image(served.fleet).tobytes()
+        whole = (
+            b"POST /v1/classify?height=64&width=64&k=2&deadline_ms=100 HTTP/1.1\r\n"
+            b"Host: 127.0.0.1\r\nContent-Type: application/octet-stream\r\n"
+            b"Content-Length: 4096\r\nAuthorization: Bearer x\r\nCookie: a=b\r\n\r\n"
+        )
+
+        async def one(garbled: bytes) -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(garbled)
+            if writer.can_write_eof() and chance.random() < 0.5:
+                writer.write_eof()
+            with contextlib.suppress(ConnectionError):
+                said = await reader.read()
+                assert not said or said.startswith(b"HTTP/1.1 ")
+                assert b" 500 " not in said[:20]
+            writer.close()
+
+        for _ in range(8):
+            batch = []
+            for _ in range(25):
+                garbled = bytearray(whole + image)
+                for _ in range(chance.randrange(1, 6)):
+                    at = chance.randrange(len(whole))
+                    garbled[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+                batch.append(one(bytes(garbled[: chance.randrange(1, len(garbled))])))
+            await asyncio.gather(*batch)
+        counts = await http_counters(served)
+        assert (counts["failed"], counts["in_flight"]) == (0, 0)
+        assert counts["invalid"] > 20
+        await still_answers(served)
+
+    serve(tmp_path, test)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

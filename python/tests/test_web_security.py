@@ -165,6 +165,23 @@ def test_with_a_token_others_than_this_machine_are_served(tmp_path: Path) -> Non
     serve(tmp_path, test, token_file=write_token(tmp_path))
 
 
+@pytest.mark.parametrize("endpoint", ["[::1]:0", "localhost:0", "127.3.4.5:0"])
+def test_every_loopback_address_is_served_without_a_token(tmp_path: Path, endpoint: str) -> None:
+    async def test(served: Served) -> None:
+        server = HttpServer(served.gateway, endpoint)
+        server.start()
+        try:
+            place = f"{endpoint.removesuffix(':0')}:{server.port}"
+            table = served.fleet.table.gateway.model_copy(update={"http": place})
+            async with AsyncClient(served.fleet.with_nodes(served.fleet.nodes, table)) as client:
+                assert client.base == f"http://{place}"
+                assert (await client.fleet()).fleet == "simulated"
+        finally:
+            await server.stop()
+
+    serve(tmp_path, test)
+
+
 def test_clients_take_the_token_from_the_fleet_file_or_are_told(tmp_path: Path) -> None:
     async def test(served: Served) -> None:
         async with AsyncClient(served.fleet) as client:

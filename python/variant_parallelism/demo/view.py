@@ -26,7 +26,13 @@ _PICTURE_COLUMNS = 32
 _EVENTS = 4
 _LATEST = 48
 _REFRESH_HZ = 12
-_STATE_STYLE = {"up": "green", "dead": "red", "unknown": "yellow", "refused": "red"}
+_STATE_STYLE = {
+    "up": "green",
+    "dead": "red",
+    "unknown": "yellow",
+    "refused": "red",
+    "quarantined": "blue",
+}
 
 
 @dataclass

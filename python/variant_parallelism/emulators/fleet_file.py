@@ -53,8 +53,8 @@ def check_replaceable(path: Path, source: Fleet) -> None:
 def temporary_fleet(fleet: Fleet, path: Path) -> Iterator[None]:
     """Write `fleet` to `path`, and its key, if any, beside it with mode 600; remove both at exit.
 
-    The manifest is named relative to the file, so both may move together. What others have changed
-    meanwhile stays. VpError if the folder cannot be written to.
+    The manifest, and the token file if there is one, are named relative to the file. What others
+    have changed meanwhile stays. VpError if the folder cannot be written to.
     """
     contents = _contents(fleet, path)
     written: dict[Path, tuple[int, int] | None] = {}
@@ -76,6 +76,10 @@ def _contents(fleet: Fleet, path: Path) -> dict[Path, tuple[str, int]]:
         "manifest": os.path.relpath(fleet.manifest_path.resolve(), folder),
         "key_file": None,
     }
+    if fleet.table.gateway.token_file is not None:
+        token = (fleet.path.parent / fleet.table.gateway.token_file).resolve()
+        place = {"token_file": os.path.relpath(token, folder)}
+        update["gateway"] = fleet.table.gateway.model_copy(update=place)
     contents: dict[Path, tuple[str, int]] = {}
     if fleet.key is not None:
         key_path = key_file_of(path)

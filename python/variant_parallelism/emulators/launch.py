@@ -148,10 +148,11 @@ def _gateway(
         port, http_port = pool.keep(port), pool.keep(http_port)
     else:
         http_host, port, http_port = LOOPBACK, pool.take(), pool.take()
-    table = GatewayTable(
-        listen=f"{_bracketed(host)}:{port}", http=f"{_bracketed(http_host)}:{http_port}"
-    )
-    return table, port
+    places = {
+        "listen": f"{_bracketed(host)}:{port}",
+        "http": f"{_bracketed(http_host)}:{http_port}",
+    }
+    return fleet.table.gateway.model_copy(update=places), port
 
 
 def _bracketed(host: str) -> str:

@@ -185,7 +185,9 @@ class Core:
         node = make_node(fleet, table, self._gate, old.highest_counter)
         # The board may be the same one, and remembers what it was sent.
         node.last_counter, node.newest_request = old.last_counter, old.newest_request
-        node.quarantine, node.reason = old.quarantine, old.reason
+        node.reason = old.reason
+        if old.quarantine is not None and old.quarantine.origin == "operator":
+            node.quarantine = old.quarantine
         return node
 
     # What the driver reports.

@@ -39,7 +39,7 @@ class EventLog(logging.Handler):
     warning is written five times a minute, then counted.
     """
 
-    def __init__(self, file: int | None, as_json: bool, variants: Mapping[int, str]) -> None:
+    def __init__(self, file: int | None, as_json: bool, variants: dict[int, str]) -> None:
         """`file` is the descriptor to write to; `variants` of nodes by id, which may change."""
         super().__init__()
         self._as_json = as_json
@@ -115,7 +115,7 @@ class EventLog(logging.Handler):
         stamp = datetime.fromtimestamp(entry.time, UTC).isoformat(timespec="milliseconds")
         said: dict[str, Any] = {"time": stamp, "level": logging.getLevelName(entry.level).lower()}
         if entry.event is not None:
-            said |= event_json(entry.event, dict(self._variants))
+            said |= event_json(entry.event, self._variants)
         elif entry.fields is not None:
             said |= entry.fields
         else:
@@ -158,7 +158,7 @@ def descriptor_of(stream: TextIO | None) -> int | None:
     return stream.fileno()
 
 
-def start_log(as_json: bool, variants: Mapping[int, str]) -> EventLog:
+def start_log(as_json: bool, variants: dict[int, str]) -> EventLog:
     """Have everything that the program logs written to standard output."""
     log = EventLog(descriptor_of(sys.stdout), as_json, variants)
     logging.basicConfig(handlers=[log], level=logging.INFO, force=True)

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import queue
 import re
+import termios
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -27,6 +28,10 @@ _FIRST_RETRY_S = 0.1
 _LAST_RETRY_S = 2.0
 _QUEUED_WRITES = 64
 _READ_AT_ONCE = 4096
+
+
+PORT_ERRORS = (OSError, TypeError, ValueError, termios.error)
+"""What pyserial raises where a port goes away while it is used."""
 
 
 class LinkSink(Protocol):
@@ -119,7 +124,7 @@ class SerialLink:
                 finally:
                     if data:
                         self._call(self._sink.on_bytes, self._node_id, data)
-        except (OSError, TypeError, ValueError) as error:
+        except PORT_ERRORS as error:
             reason = explain(self.url, error)
         self._writes = None
         failed.set()
@@ -144,7 +149,7 @@ class SerialLink:
                 except serial.SerialTimeoutException:
                     # Part of a frame may be out: a delimiter keeps the next one apart from it.
                     resync = b"\0"
-        except (OSError, TypeError, ValueError):
+        except PORT_ERRORS:
             pass  # The port is gone; the reader reports it.
         finally:
             failed.set()
@@ -162,6 +167,8 @@ def open_port(url: str, baud: int) -> Any:
         options["exclusive"] = True
     try:
         return serial.serial_for_url(device, baudrate=baud, **options)
+    except termios.error as error:  # A device that went away while it was opened.
+        raise OSError(*error.args) from None
     except (LookupError, TypeError, re.error):  # Of what a URL asks for.
         raise ValueError("no serial port or URL such as socket://host:port") from None
 

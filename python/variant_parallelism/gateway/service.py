@@ -88,10 +88,7 @@ class Gateway:
             on_boot=self._keep_boot,
             first_request=secrets.randbits(16),
         )
-        now = self._loop.time()
-        for node_id, reason in self._state.quarantined.items():
-            if node_id in self._core.nodes:
-                self._core.quarantine(now, node_id, True, reason)
+        self._leave_out(list(self._core.nodes))
         self._open = True
         try:
             await self._links.open()
@@ -99,6 +96,12 @@ class Gateway:
             await self._close()
             raise
         self._saving = asyncio.create_task(self._save_now_and_then())
+
+    def _leave_out(self, nodes: list[int]) -> None:
+        """Those of these nodes that the operator left out before."""
+        for node_id, reason in self._state.quarantined.items():
+            if node_id in nodes:
+                self._core.quarantine(self._loop.time(), node_id, True, reason)
 
     async def __aexit__(
         self,
@@ -254,19 +257,28 @@ class Gateway:
             await self._links.release(told.closing)
             self.fleet = fleet
             self._tell(lambda now: self._core.reload(now, fleet, self._state.highest))
+            self._leave_out(list(told.added))
             await self._links.add(fleet, told.opening)
         return told
 
     async def drain(self, limit_s: float) -> None:
-        """Take no more requests, and wait until those in flight have ended, at most `limit_s`."""
+        """Take no more requests, let those in flight end for at most `limit_s`, refuse the rest."""
         self._draining = True
         self._save()
         if self._waiting:
             await asyncio.wait(self._waiting.values(), timeout=limit_s)
+        self._refuse("the gateway is stopping")
+
+    def _refuse(self, why: str) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(VpError(why))
 
     def overdue_s(self) -> float:
         """For how long something has been due that was not done; 0 if all is well."""
-        return max(0.0, self._loop.time() - self._core.wake_at())
+        wake = self._core.wake_at()
+        # What is to be done at once is done in the loop's next turn.
+        return 0.0 if wake == float("-inf") else max(0.0, self._loop.time() - wake)
 
     # Links report here.
 
@@ -336,7 +348,11 @@ class Gateway:
         elif isinstance(event, Warned | Faulted):
             log.warning("%s", event.text, extra={"event": event})
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:
+                # Its mistake must not keep the core from being driven.
+                log.exception("a listener failed at an event")
 
     def _alive(self) -> int:
         return sum(node.state == "up" for node in self._core.nodes.values())
@@ -358,9 +374,7 @@ class Gateway:
         if self._timer is not None:
             self._timer.cancel()
         await self._links.close()
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(VpError("the gateway was closed"))
+        self._refuse("the gateway was closed")
         self._save()
         self._lock.release()
 

@@ -168,9 +168,12 @@ class Judge:
     def verdicts(self, nodes: Mapping[int, Standing]) -> list[Verdict]:
         """Who is left out and who is taken back now, of these nodes by slot.
 
-        Those that count stay a majority of the nodes that are alive and that the operator did not
-        leave out; the worst are left out first.
+        Without `quarantine`, all whom the judge left out are taken back. With it, those that count
+        stay a majority of the nodes that are alive and that the
+        operator did not leave out; the worst are left out first.
         """
+        if not self.table.quarantine:
+            return list(_amnesty(nodes))
         verdicts = list(self._releases(nodes))
         back = {verdict.slot for verdict in verdicts}
         judged = {
@@ -215,6 +218,10 @@ class Judge:
             if reason is not None:
                 yield Verdict(slot, None, reason)
 
+    def watched_from(self, slot: int, quarantine: Quarantine) -> int:
+        """What `Quarantine.since` of a node at a slot can be at most."""
+        return min(quarantine.since, self._record(slot).count(quarantine.origin))
+
     def _record(self, slot: int) -> Record:
         agreement, reliability = self.estimates.agreement, self.estimates.reliability
         return Record(
@@ -223,6 +230,12 @@ class Judge:
             float(reliability.value[slot]),
             int(reliability.samples[slot]),
         )
+
+
+def _amnesty(nodes: Mapping[int, Standing]) -> Iterable[Verdict]:
+    for slot, node in nodes.items():
+        if node.quarantine is not None and node.quarantine.origin != "operator":
+            yield Verdict(slot, None, "taken back: the gateway leaves nobody out any more")
 
 
 def consensus(first: NDArray[np.integer], answer: int | None) -> int:

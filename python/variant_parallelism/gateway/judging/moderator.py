@@ -24,7 +24,7 @@ _FIRST_SHARE = 0.5
 """How much of the time to the deadline the nodes asked first have at most."""
 _LEARN_GAP_S = 0.002
 """No more than one request in this time is learnt from: it costs some 20 microseconds."""
-_JUDGE_GAP_S = 0.02
+_JUDGE_GAP_S = 0.1
 """Between two looks at who is to be left out or taken back, which go through all nodes."""
 
 Ask = Callable[[Node, Request], None]
@@ -121,17 +121,17 @@ class Moderator:
                 return False
             self._widen(now, request)
             return False
-        if not ballot.awaited:
-            return self._has_all(request)
         if now >= plan.hurry_at:
             self._look_at_stragglers(now, request)
+        if not ballot.awaited:
+            return self._has_all(request)
         return plan.hurries and self._votes(request) >= self._quorum(request)
 
     def _has_all(self, request: Request) -> bool:
         """Of a request that nobody who counts is waited for: whether there is nobody else whose
         vote would keep it from being lost."""
         ballot = request.ballot
-        if ballot.here and self._votes(request):
+        if ballot.here and (not self._gate.quarantined.any() or self._votes(request)):
             return True
         nodes = [node for node in self._nodes.values() if node.alive and request.asked(node)]
         if any(not request.settled(node) for node in nodes):
@@ -217,6 +217,9 @@ class Moderator:
             gate.count(NOBODY, "early")
             gate.count(NOBODY, "spared", len(spared))
             gate.count_many(spared, {"spared": 1})
+        any_left_out = gate.quarantined.any()
+        if now < self._learn_at and not any_left_out:
+            return
         votes, states = answer.votes, request.ballot.states
         assert isinstance(votes, Votes)
         here = gate.by_id(np.flatnonzero(states & HERE))
@@ -240,7 +243,7 @@ class Moderator:
                 partial=spared is not None,
             )
         )
-        if now >= self._judge_at and (self.judge.suspects() or gate.quarantined.any()):
+        if now >= self._judge_at and (self.judge.suspects() or any_left_out):
             self._judge_at = now + _JUDGE_GAP_S
             self._apply_verdicts(now)
 
@@ -271,6 +274,9 @@ class Moderator:
         self.judge.reload(
             self._table, {node.slot: node.variant.macs for node in self._nodes.values()}
         )
+        for node in self._nodes.values():
+            if node.quarantine is not None:
+                node.quarantine.since = self.judge.watched_from(node.slot, node.quarantine)
 
     def pardon(self, node: Node) -> None:
         """The operator takes a node back: what is held against it is forgotten."""

@@ -7,10 +7,11 @@ from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
 from variant_parallelism.api import Answer
@@ -19,11 +20,12 @@ from variant_parallelism.gateway import types
 from variant_parallelism.gateway.report import answer_json
 from variant_parallelism.gateway.web.context import Web
 from variant_parallelism.gateway.web.errors import Problem
-from variant_parallelism.gateway.web.openapi import IMAGE_BODY, errors, no_answer
+from variant_parallelism.gateway.web.openapi import IMAGE_BODY, errors, no_answer, parameters
 from variant_parallelism.images import MAX_PIXELS, decode_image, fit_pixels
 from variant_parallelism.manifest import InputInfo
 
 T = TypeVar("T")
+Query = TypeVar("Query", bound=BaseModel)
 
 _TYPES = (
     "image/png",
@@ -73,13 +75,14 @@ def classify_routes(web: Web) -> APIRouter:
         summary="Ask the fleet about an image",
         response_model=Answer,
         responses=errors(400, 408, 413, 415, 429) | no_answer("No node answered, or busy."),
-        openapi_extra={"requestBody": IMAGE_BODY},
+        openapi_extra={"requestBody": IMAGE_BODY, "parameters": parameters(ClassifyQuery)},
     )
-    async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> JSONResponse:
+    async def classify(request: Request) -> JSONResponse:
         """Send a PNG, a JPEG or raw pixels; comes back as soon as all live nodes have answered, at
         the deadline with what there is. Images of another size than the fleet's are cropped to the
         centred part of its aspect ratio and resized."""
         _check_type(request)
+        query = _query(request, ClassifyQuery)
         label = _label(query.label, web.gateway.fleet.manifest.classes)
         with web.limits.in_flight():
             body = await web.limits.body(request)
@@ -94,16 +97,27 @@ def classify_routes(web: Web) -> APIRouter:
         summary="Have the nodes capture what they see, and answer",
         response_model=Answer,
         responses=errors(400, 429) | no_answer("No node answered."),
+        openapi_extra={"parameters": parameters(TriggerQuery)},
     )
-    async def trigger(request: Request, query: Annotated[TriggerQuery, Query()]) -> JSONResponse:
+    async def trigger(request: Request) -> JSONResponse:
         """One message makes every node that has an input source of its own capture, infer and
         answer. The votes are about what each node saw."""
+        query = _query(request, TriggerQuery)
         label = _label(query.label, web.gateway.fleet.manifest.classes)
         with web.limits.in_flight():
             asked = web.gateway.trigger(k=query.k, deadline_ms=query.deadline_ms, label=label)
             return _reply(await _unless_gone(request, asked))
 
     return router
+
+
+def _query(request: Request, kind: type[Query]) -> Query:
+    """The query, in a tenth of the time that FastAPI takes for a model of parameters."""
+    try:
+        return kind.model_validate(dict(request.query_params))
+    except ValidationError as problem:
+        located = [{**error, "loc": ("query", *error["loc"])} for error in problem.errors()]
+        raise RequestValidationError(located) from None
 
 
 def _check_type(request: Request) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from variant_parallelism.api import EVENT, Answer, Error
 
@@ -96,6 +96,20 @@ class Unanswered(Answer):
             ]
         }
     )
+
+
+def parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
+    """A model of a query's keys, as the document lists them."""
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema.pop("description"),
+            "schema": schema,
+        }
+        for name, schema in query.model_json_schema()["properties"].items()
+    ]
 
 
 def no_answer(description: str) -> dict[int | str, dict[str, Any]]:
