@@ -295,7 +295,7 @@ class Core:
     def _receive(self, now: float, node: Node, message: bytes, wire_bytes: int) -> None:
         header = peek(message)
         try:
-            body = unpack(header.type, payload(message), self._gate.classes)
+            body = unpack(header.type, payload(message, header), self._gate.classes)
         except WireError:
             node.count("damaged")
             return

@@ -107,7 +107,7 @@ class Node:
         return self.gate.node(self.slot)
 
     def publish(self) -> None:
-        """Tell the gate what it goes by: the node's state and abilities, and if it has work."""
+        """Tell the gate all that it goes by: the node's state, abilities and work."""
         gated = self._gated
         gated.boot = self.hello_boot
         gated.alive = self.alive
@@ -116,7 +116,11 @@ class Node:
         gated.quarantined = self.quarantine is not None
         gated.hears = self.alive and self.listens
         gated.source = self.has_source
-        gated.engaged = self.request is not None or bool(self.queue)
+        self.publish_work()
+
+    def publish_work(self) -> None:
+        """Tell the gate whether an image is on its way to it, or waits for it."""
+        self._gated.engaged = self.request is not None or bool(self.queue)
 
     @property
     def last_counter(self) -> int:

@@ -80,6 +80,7 @@ class Sending:
         request.engaged.add(node.id)
         node.queue.append(request)
         self._waiting[node] = None
+        node.publish_work()
         self.touch(node)
         if len(node.queue) > 1 and node.queue[-2].started > request.started:
             node.queue = deque(sorted(node.queue, key=lambda waiting: waiting.started))
@@ -101,7 +102,6 @@ class Sending:
 
     def touch(self, node: Node) -> None:
         """Something changed for a node: `drive` looks at it."""
-        node.publish()
         self._touched[node] = None
 
     def restart(self, now: float, node: Node) -> None:
@@ -125,6 +125,7 @@ class Sending:
         for request in node.queue:
             request.engaged.discard(node.id)
         node.queue.clear()
+        node.publish_work()
         self.touch(node)
         self._triggers.drop(node)
 
@@ -136,6 +137,7 @@ class Sending:
             node.request.ballot.work(node.slot, False)
             node.request.engaged.discard(node.id)
         node.request, node.transfer = None, None
+        node.publish_work()
         self.touch(node)
 
     def forget(self, request: Request) -> None:
@@ -149,6 +151,7 @@ class Sending:
                 self.release(node)
             if request in node.queue:
                 node.queue.remove(request)
+                node.publish_work()
                 self.touch(node)
         request.engaged.clear()
         if self._cast_request is request:
@@ -190,9 +193,9 @@ class Sending:
                 request = node.queue.popleft()
                 if request.settled(node):
                     request.engaged.discard(node.id)
+                    node.publish_work()
                 else:
                     self._begin(now, node, request)
-            node.publish()
         if self._cast is not None and self._cast_request is not None:
             self._drive_cast(now, self._cast, self._cast_request)
         # A cast that has just ended leaves its members to themselves.
@@ -319,8 +322,9 @@ class Sending:
             else:
                 self._out.chunk(self._nodes[node_id], request, chunk)
         if cast.over:
+            behind = set(cast.behind)
             for node_id in cast.members:
-                self._nodes[node_id].doubted = DOUBT_REQUESTS if node_id in cast.behind else 0
+                self._nodes[node_id].doubted = DOUBT_REQUESTS if node_id in behind else 0
                 self.touch(self._nodes[node_id])
             self._cast, self._cast_request = None, None
 

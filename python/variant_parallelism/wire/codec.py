@@ -106,9 +106,8 @@ def verify(message: bytes, key: bytes | None) -> bytes:
     return message[HEADER_SIZE : HEADER_SIZE + size]
 
 
-def payload(message: bytes) -> bytes:
-    """The payload of a message that was verified before; WireError if it is no message."""
-    header = peek(message)
+def payload(message: bytes, header: Header) -> bytes:
+    """The payload of a message that was verified before, and has this header."""
     trailer = lib.VP_WIRE_TAG_SIZE if header.authenticated else lib.VP_WIRE_CRC_SIZE
     return message[HEADER_SIZE : len(message) - trailer]
 
