@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ def superseded(world: World) -> int:
     codes = []
     for node, message in world.heard:
         if wire.peek(message).type is wire.MessageType.ERROR:
-            _, body = wire.decode(message, world.core.nodes[node].key)
+            _, body = wire.decode(message, world.nodes[node].key)
             assert isinstance(body, wire.NodeError)
             codes.append(body.code)
     return codes.count(wire.ErrorCode.SUPERSEDED)
@@ -222,3 +223,25 @@ def test_anything_in_any_order_over_bad_links(seed: int) -> None:
             assert [vote.node for vote in answer.votes] == [0, 1, 2]
             assert answer.errors == {3: "the node has no input source"}
     assert world.core.counters.lost == 0
+
+
+def test_nodes_that_leave_and_join_while_others_capture() -> None:
+    """The fleet file changes between two triggers of which neither is answered."""
+    world = fleet_of(4, 1)
+    for node in world.nodes.values():
+        node.capture_s = 0.5
+    first, second = world.trigger(deadline_s=9), world.trigger(deadline_s=9)
+    world.run(0.3)
+    whole = world.fleet
+    left = [node for node in whole.nodes if node.id not in (0, 2)]
+    world.reload(replace(whole, table=whole.table.model_copy(update={"nodes": left})))
+    check(world, world.answer_of(first), [1, 3, 4])
+    check(world, world.answer_of(second), [1, 3, 4])
+    mute = world.trigger(deadline_s=3)
+    world.nodes[3].alive = False
+    world.run(1.0)
+    world.reload(whole)
+    check(world, world.answer_of(mute), [1, 4])
+    world.nodes[3].reboot()
+    world.run(2)
+    check(world, world.answer_of(world.trigger(deadline_s=9)), [0, 1, 2, 3, 4])

@@ -114,7 +114,7 @@ def test_tiles_and_live_answers(look: Open, five: PageFleet) -> None:
     wait_text(page, ".verdict", "is c")
     until(page, "document.querySelector('#figure-up').textContent === '5'")
     until(page, "parseFloat(document.querySelector('#figure-rate').textContent) > 1")
-    wait_text(page, "#figure-labelled", "labelled")
+    wait_text(page, "#figure-labelled.labelled", "of ")
     wait_text(page, "#chart-availability .values", " of 5 always up")
     until(page, "document.querySelectorAll('#chart-rate path.line').length === 2")
 

@@ -14,6 +14,7 @@ from loopback_nodes import nodes_of, run
 from mosquitto_broker import Gate, needs_mosquitto, running
 from sink_events import until
 from variant_parallelism.gateway import Answer, Gateway
+from variant_parallelism.workers import make_spread
 from workers_fleet import (
     ANSWER,
     Parts,
@@ -220,6 +221,27 @@ def test_triggers_go_to_all_gateways(tmp_path: Path) -> None:
             for gateway in three.gateways:
                 answer = await gateway.trigger()
                 assert (nodes_in(answer), answer.triggered) == ([2, 3, 5], True)
+
+    run(test)
+
+
+def test_a_node_that_a_reload_adds_votes_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path) as broker:
+            whole = part([0, 1], "a", broker.port, heartbeat_s=60.0)
+            fewer = whole.with_nodes(whole.nodes[:1], whole.table.gateway)
+            async with (
+                nodes_of(whole, {}),
+                Gateway(fewer, state_dir=tmp_path) as gateway,
+                make_spread(gateway, fewer) as spread,
+                worker(whole),
+            ):
+                assert spread is not None
+                await until(lambda: spread.is_served)
+                await gateway.reload(whole)
+                assert await gateway.wait_for_nodes(2, 30) == 2
+                answer = await gateway.classify(make_image(whole))
+                assert (nodes_in(answer), answer.uid is None) == ([0, 1], False)
 
     run(test)
 

@@ -24,6 +24,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.mqtt_client import properties
 from variant_parallelism.workers import BrokerClient
+from variant_parallelism.workers import asking as asking_module
 from variant_parallelism.workers.address import table_for
 from variant_parallelism.workers.messages import RequestMessage
 from variant_parallelism.workers.seal import PROPERTY, Seal
@@ -105,7 +106,7 @@ def test_without_a_key_garbage_is_counted(tmp_path: Path) -> None:
 
 
 @needs_mosquitto
-def test_asking_through_the_broker(tmp_path: Path) -> None:
+def test_asking_through_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several at once; with the wrong key there is no answer."""
 
     async def test() -> None:
@@ -122,6 +123,10 @@ def test_asking_through_the_broker(tmp_path: Path) -> None:
                 )
                 with pytest.raises(VpError, match="k must be 1 to 10"):
                     await asking.classify(make_image(fleet), k=11)
+                monkeypatch.setattr(asking_module, "MAX_MESSAGE", 300)
+                with pytest.raises(VpError, match="an image of 256 bytes is too large"):
+                    await asking.classify(make_image(fleet))
+                monkeypatch.undo()
             for seed, answer in enumerate(answers):
                 assert (answer.scores.tolist(), answer.label) == (three.scores(seed), seed)
             async with client(replace(fleet, key=bytes(32)), wait_s=0.3) as stranger:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from fleet_factory import make_fleet
+from variant_parallelism.judging_table import JudgingTable
 from variant_parallelism.workers.keeping import Keeper, SpreadCounters
 from variant_parallelism.workers.messages import (
     AnswerMessage,
@@ -79,8 +80,10 @@ def tally_of(*gateways: GatewayMessage) -> Tally:
 
 
 def answer_of(tally: Tally) -> AnswerMessage:
-    (answer,) = tally.outbox
+    (payload,) = tally.outbox
     tally.outbox.clear()
+    answer = decode(AnswerMessage, payload)
+    assert answer is not None
     return answer
 
 
@@ -194,7 +197,7 @@ def test_what_another_worker_answered_is_answered() -> None:
     other = tally_of(here("a", 0))
     other.report(1.0, report("a", vote(0)))
     tally.report(1.0, report("a", vote(0)))
-    tally.answered(1.1, answer_of(other))
+    tally.answered(1.1, UID, answer_of(other).encode())
     tally.tick(10.0)
     assert (tally.open, list(tally.outbox)) == (0, [])
 
@@ -241,6 +244,25 @@ def test_reports_that_cannot_be_are_dropped(bad: ReportMessage, counter: str) ->
     assert getattr(tally.counters, counter) == 1
     tally.report(1.2, report("a", vote(0)))
     assert [one.node for one in answer_of(tally).votes] == [0, 2]
+
+
+def test_few_nodes_withstand_fewer_liars() -> None:
+    """What the fleet file asks for holds as soon as there are nodes enough."""
+    fleet = make_fleet(judging=JudgingTable(combine="median", liars=1))
+    tally = Tally(fleet, TABLE, "worker-1")
+    tally.gateway(0.0, here("a", 0, fleet=fleet_digest(fleet)))
+    tally.report(1.0, report("a", vote(0, 5)))
+    assert answer_of(tally).class_index == 5
+    tally.gateway(2.0, here("b", 1, 2, fleet=fleet_digest(fleet)))
+    tally.report(2.0, report("a", vote(0, 5), uid="request-0002"))
+    tally.report(2.0, report("b", vote(1, 3), vote(2, 3), uid="request-0002"))
+    assert answer_of(tally).class_index == 3
+
+
+def test_a_variant_that_the_manifest_lacks_has_no_vote() -> None:
+    tally = tally_of(here("a", 0, 9))
+    tally.report(1.0, report("a", vote(0), vote(9)))
+    assert (tally.counters.foreign, tally.open) == (1, 0)
 
 
 def test_gateways_of_another_fleet_do_not_count() -> None:

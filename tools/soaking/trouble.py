@@ -22,7 +22,7 @@ _PAUSE_S = (0.5, 2.5)
 _LASTS_S = (2.0, 12.0)
 _BOARDS_LEFT = 2
 _GARBAGE = 200
-_RELOAD_S = 5.0
+_RELOAD_S = 10.0
 
 Say = Callable[[str], None]
 
@@ -42,6 +42,7 @@ class Trouble:
         self._say = say
         self._virtual = [node.id for node in stage.fleet.nodes if node.id >= FIRST_VIRTUAL]
         self._busy: set[object] = set()
+        self._file = asyncio.Lock()
         self._kinds: list[tuple[float, Callable[[], Coroutine[Any, Any, None]]]] = [
             (8, self._virtual_dies),
             (6, self._virtual_misbehaves),
@@ -49,6 +50,7 @@ class Trouble:
             (2, self._garbage),
             (2, self._http_garbage),
             (1, self._reload),
+            (1, self._node_leaves),
             (1, self._broken_file),
             (1, self._broker_dies),
             (1, self._disk_full),
@@ -200,27 +202,50 @@ class Trouble:
 
     async def _reload(self) -> None:
         """Another deadline, which the gateway tells afterwards."""
-        with self._alone("file") as free:
-            if not free:
-                return
+        async with self._file:
             self._count("fleet file changes, SIGHUP")
             deadline_ms = DEADLINES_MS[self.done["fleet file changes, SIGHUP"] % 2]
-            self._stage.write_fleet(deadline_ms=deadline_ms)
-            self._stage.gateway.reload()
-            base = f"http://{self._stage.fleet.table.gateway.http}"
-            end = time.monotonic() + _RELOAD_S
-            async with AsyncClient(base) as client:
-                while time.monotonic() < end:
-                    with contextlib.suppress(GatewayError):
-                        if (await client.fleet()).deadline_ms == deadline_ms:
-                            return
-                    await asyncio.sleep(0.1)
-            self.reloads_missed += 1
+
+            async def is_told(client: AsyncClient) -> bool:
+                return (await client.fleet()).deadline_ms == deadline_ms
+
+            await self._rewrite(is_told, deadline_ms=deadline_ms)
+
+    async def _node_leaves(self) -> None:
+        """A node is taken out of the fleet file, and put in again."""
+        node = self._random.choice(self._virtual)
+        async with self._file:
+            self._count("node leaves the fleet file, SIGHUP", str(node))
+
+            async def is_gone(client: AsyncClient) -> bool:
+                return all(other.id != node for other in await client.nodes())
+
+            async def is_back(client: AsyncClient) -> bool:
+                return not await is_gone(client)
+
+            whole = self._stage.fleet.nodes
+            others = [other for other in whole if other.id != node]
+            await self._rewrite(is_gone, nodes=others)
+            await self._last()
+            await self._rewrite(is_back, nodes=whole)
+
+    async def _rewrite(
+        self, reached: Callable[[AsyncClient], Coroutine[Any, Any, bool]], **changes: object
+    ) -> None:
+        """Write the fleet file, say so, and wait until the gateway's API shows it."""
+        self._stage.write_fleet(**changes)
+        self._stage.gateway.reload()
+        end = time.monotonic() + _RELOAD_S
+        async with AsyncClient(f"http://{self._stage.fleet.table.gateway.http}") as client:
+            while time.monotonic() < end:
+                with contextlib.suppress(GatewayError):
+                    if await reached(client):
+                        return
+                await asyncio.sleep(0.1)
+        self.reloads_missed += 1
 
     async def _broken_file(self) -> None:
-        with self._alone("file") as free:
-            if not free:
-                return
+        async with self._file:
             self._count("fleet file breaks, SIGHUP")
             whole = self._stage.path.read_text(encoding="utf-8")
             self._stage.path.write_text("nonsense = [\n" + whole, encoding="utf-8")

@@ -89,8 +89,7 @@ class Triggers:
         renumber: Callable[[Node, Request], None],
     ) -> None:
         """`hears` tells whether a node takes part in multicast, `has_group` whether there is any;
-        `renumber` gives a request a number
-        that is the newest, for one node."""
+        `renumber` gives a request a number that is the newest, for one node."""
         self._nodes = nodes
         self._out = out
         self._gate = gate

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from variant_parallelism.aggregate import winner
+from variant_parallelism.aggregate import most_liars, winner
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway.combining import Combiner, FleetCombiner
 from variant_parallelism.workers.messages import ReportMessage, VoteMessage
@@ -33,19 +33,25 @@ class Combination:
         self._combiner: Combiner | None = None
 
     def use(self, nodes: Mapping[str, Mapping[int, str]]) -> None:
-        """From now on the fleet's nodes are these: variants by node id, by gateway."""
+        """From now on the fleet's nodes are these: the manifest's variants by node, by gateway."""
         variants: dict[int, str] = {}
         for gateway in sorted(nodes):
             variants = dict(nodes[gateway]) | variants
         self._nodes = tuple(sorted(variants))
-        known = {variant.name for variant in self._fleet.manifest.variants}
         tables = [
             NodeTable(id=node, variant=variants[node], board="any", emulated="udp")
             for node in self._nodes
-            if variants[node] in known
         ]
-        union = self._fleet.with_nodes(tables, self._fleet.table.gateway)
-        self._combiner = FleetCombiner(union)
+        self._combiner = FleetCombiner(self._with(tables)) if tables else None
+
+    def _with(self, tables: list[NodeTable]) -> Fleet:
+        """The fleet with these nodes; while there are few of them, they withstand fewer liars."""
+        judging = self._fleet.table.judging
+        if judging.liars is not None:
+            fewer = min(judging.liars, most_liars(len(tables)))
+            judging = judging.model_copy(update={"liars": fewer})
+        table = self._fleet.table.model_copy(update={"nodes": tables, "judging": judging})
+        return replace(self._fleet, table=table)
 
     def answer(self, reports: Sequence[ReportMessage], latency_ms: float) -> Combined:
         """What at least one report, in their gateways' order, of known nodes adds up to."""

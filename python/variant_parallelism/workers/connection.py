@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.mqtt_client import make_client, properties, why_not_connected
+from variant_parallelism.workers.messages import MAX_MESSAGE
 from variant_parallelism.workers.seal import PROPERTY, Seal
 from variant_parallelism.workers_table import WorkersTable
 
@@ -26,6 +27,8 @@ _WINDOW = 20
 """Unacknowledged messages: Mosquitto's own default for a client."""
 _QUEUED = 10_000
 """Messages that may wait while the broker acknowledges none."""
+_ENVELOPE = 4096
+"""Bytes of a packet beside its message: topic and properties."""
 _GOODBYE_S = 1.0
 _SHORT_S = 5.0
 _MOST_SHORT = 3
@@ -98,7 +101,11 @@ class Connection:
             self._table.port_used,
             self._table.keepalive_s,
             clean_start=self._session_s == 0,
-            properties=properties("CONNECT", SessionExpiryInterval=self._session_s),
+            properties=properties(
+                "CONNECT",
+                SessionExpiryInterval=self._session_s,
+                MaximumPacketSize=MAX_MESSAGE + _ENVELOPE,
+            ),
         )
         self._client.loop_start()
 
@@ -148,8 +155,8 @@ class Connection:
 
     def publish(self, topic: str, payload: bytes, *, expiry_s: int | None = None) -> bool:
         """Send a message, if connected: whether it is on its way. The broker gives it up after
-        `expiry_s`."""
-        if not self.is_up:
+        `expiry_s`. What exceeds `MAX_MESSAGE` is not sent."""
+        if not self.is_up or len(payload) > MAX_MESSAGE:
             return False
         extra = {} if expiry_s is None else {"MessageExpiryInterval": expiry_s}
         info = self._client.publish(

@@ -12,8 +12,10 @@ from variant_parallelism.workers.messages import ReportMessage
 from variant_parallelism.workers.partitions import partition_of
 from variant_parallelism.workers_table import WorkersTable
 
-_ANSWERED = 1024
+_ANSWERED = 4096
 """Answered requests that are remembered, to know them if they come again."""
+_REPEATED = 64
+"""Of so many the reports, too, for whoever missed the answer."""
 
 
 @dataclass(slots=True)
@@ -65,7 +67,8 @@ class Keeper:
         self._patience_s = 2 * table.heartbeat_s
         self._counters = counters
         self._open: OrderedDict[str, _Kept] = OrderedDict()
-        self._answered: OrderedDict[str, _Kept | None] = OrderedDict()
+        self._answered: OrderedDict[str, None] = OrderedDict()
+        self._late: OrderedDict[str, _Kept] = OrderedDict()
 
     def __len__(self) -> int:
         """Reports whose answer has not been seen."""
@@ -83,7 +86,7 @@ class Keeper:
         expires = began + max(self._validity_s, report.deadline_ms / 1000)
         kept = _Kept(report, partition_of(uid), began, expires)
         if uid in self._answered:
-            self._answered[uid] = kept
+            self._remember(uid, kept)
             return None
         self._open[uid] = kept
         if len(self._open) > self._limit:
@@ -101,7 +104,7 @@ class Keeper:
 
     def asked_again(self, now: float, uid: str) -> ReportMessage | None:
         """Somebody asks a known request once more: he missed the answer."""
-        kept = self._open.get(uid) or self._answered.get(uid)
+        kept = self._open.get(uid) or self._late.get(uid)
         return None if kept is None or kept.expires <= now else self._send(now, kept)
 
     def due(self, now: float, heard: int) -> list[ReportMessage]:
@@ -123,11 +126,19 @@ class Keeper:
         if uid in self._answered:
             self._counters.duplicate += 1
             return False
-        self._answered[uid] = self._open.pop(uid, None)
-        self._counters.answered += 1
+        self._answered[uid] = None
         if len(self._answered) > _ANSWERED:
             self._answered.popitem(last=False)
+        kept = self._open.pop(uid, None)
+        if kept is not None:
+            self._remember(uid, kept)
+        self._counters.answered += 1
         return True
+
+    def _remember(self, uid: str, kept: _Kept) -> None:
+        self._late[uid] = kept
+        if len(self._late) > _REPEATED:
+            self._late.popitem(last=False)
 
     def _send(self, now: float, kept: _Kept) -> ReportMessage:
         kept.attempts += 1

@@ -16,8 +16,8 @@ from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.types import Answer, Vote
 from variant_parallelism.workers_table import GATEWAY_NAME
 
-MAX_MESSAGE = 96 * 1024 * 1024
-"""Bytes of the largest message: the largest image in base64, and some."""
+MAX_MESSAGE = 24 * 1024 * 1024
+"""Bytes of the largest message: an image of 16 MiB in base64, and some."""
 
 _MOST_NODES = 65_535
 

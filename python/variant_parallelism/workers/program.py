@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +35,7 @@ async def run_worker(fleet: Fleet, table: WorkersTable, as_json: bool = False) -
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        worker = Worker(fleet, table, _log_answer)
+        worker = Worker(fleet, table, partial(_log_answer, as_json))
         async with worker:
             starting = {"event": "starting", "worker": worker.name, "broker": table.place}
             log.info(
@@ -55,7 +57,7 @@ async def run_worker(fleet: Fleet, table: WorkersTable, as_json: bool = False) -
         lines.close()
 
 
-def _log_answer(answer: AnswerMessage) -> None:
+def _log_answer(as_json: bool, answer: AnswerMessage) -> None:
     voted = len(answer.votes)
     what = "no node answered" if answer.name is None else f"{answer.name}, score {answer.score:.3f}"
     log.info(
@@ -65,10 +67,12 @@ def _log_answer(answer: AnswerMessage) -> None:
         voted,
         voted + len(answer.missing) + len(answer.spared),
         answer.latency_ms,
-        extra={
-            "fields": {"event": "answer", **answer.model_dump(mode="json", by_alias=True)},
-        },
+        extra={"fields": {"event": "answer", **_as_json(answer)}} if as_json else None,
     )
+
+
+def _as_json(answer: AnswerMessage) -> dict[str, Any]:
+    return answer.model_dump(mode="json", by_alias=True)
 
 
 async def classify_by_broker(

@@ -259,6 +259,9 @@ class Spread(Handler):
             shared=shared,
         )
         kept = self._keeper.keep(self._loop.time(), report, began)
+        if self._gateway.fleet is not self._told:
+            # Votes of nodes that nobody has heard of would not count.
+            self._connection.retain(self._presence())
         if kept is not None:
             self._send([kept])
 
@@ -363,6 +366,7 @@ class Spread(Handler):
         return heard
 
     def _presence(self, state: Literal["here", "left", "lost"] = "here") -> Retained:
+        self._told = self._gateway.fleet
         message = GatewayMessage(
             gateway=self._table.gateway,
             state=state,

@@ -24,7 +24,8 @@ from variant_parallelism.workers.presence import Presence
 from variant_parallelism.workers_table import WorkersTable
 
 _REMEMBERED = 4096
-"""Answers that are kept for a gateway that missed one."""
+"""Answers that are kept for a gateway that missed one, as long as they fit into"""
+_REMEMBERED_BYTES = 32 * 1024 * 1024
 _MOST_OPEN = 10_000
 """Requests whose reports come in: beyond it the oldest give way, and their gateways ask again."""
 _MOST_GATEWAYS = 1024
@@ -72,11 +73,15 @@ class Tally:
 
     def __init__(self, fleet: Fleet, table: WorkersTable, worker: str) -> None:
         self.counters = WorkerCounters()
-        self.outbox: deque[AnswerMessage] = deque()
+        self.outbox: deque[bytes] = deque()
+        """Encoded answers, to publish."""
+        self.concluded: deque[AnswerMessage] = deque()
+        """The answers among them that are new."""
         self.warnings: deque[str] = deque()
         self._fleet = fleet
         self._digest = fleet_digest(fleet)
         self._classes = len(fleet.manifest.classes)
+        self._variants = {variant.name for variant in fleet.manifest.variants}
         self._grace_s = table.grace_ms / 1000
         self._away_s = table.away_s
         self._worker = worker
@@ -89,7 +94,8 @@ class Tally:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._dues: list[tuple[float, str]] = []
         """A heap; of open requests, and of some that no longer are."""
-        self._answered: OrderedDict[str, tuple[float, AnswerMessage]] = OrderedDict()
+        self._answered: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._answered_bytes = 0
         self._warned: set[str] = set()
 
     @property
@@ -121,7 +127,7 @@ class Tally:
                 f"gateway {name} serves another fleet, or other models: its votes do not count"
             )
             return
-        nodes = dict(message.nodes)
+        nodes = {node: variant for node, variant in message.nodes if variant in self._variants}
         self._lost.discard(name)
         if message.state == "here":
             self._here.hear(now, name, message)
@@ -185,10 +191,11 @@ class Tally:
         request.reports[report.gateway] = report
         self._conclude_if_complete(now, report.uid, request)
 
-    def answered(self, now: float, answer: AnswerMessage) -> None:
-        """Another worker answered a request."""
-        self._open.pop(answer.uid, None)
-        self._remember(now, answer)
+    def answered(self, now: float, uid: str, payload: bytes) -> None:
+        """Another worker answered a request; `payload` is its message."""
+        self._open.pop(uid, None)
+        if uid not in self._answered:
+            self._remember(now, uid, payload)
 
     def tick(self, now: float) -> None:
         """Answer what is due, with what there is."""
@@ -225,11 +232,11 @@ class Tally:
 
     def _repeat(self, now: float, report: ReportMessage) -> None:
         """Its gateway did not see the answer, or had not yet when it wrote."""
-        told, answer = self._answered[report.uid]
+        told, payload = self._answered[report.uid]
         if report.attempt > 1 and now - told >= _REPEAT_S:
             self.counters.repeated += 1
-            self._answered[report.uid] = (now, answer)
-            self.outbox.append(answer)
+            self._answered[report.uid] = (now, payload)
+            self.outbox.append(payload)
 
     def _conclude_if_complete(self, now: float, uid: str, request: _Open) -> None:
         if request.reports and request.expected <= request.reports.keys():
@@ -251,13 +258,17 @@ class Tally:
             **combined.fields,
         )
         self.counters.answers += 1
-        self._remember(now, answer)
-        self.outbox.append(answer)
+        payload = answer.encode()
+        self._remember(now, uid, payload)
+        self.outbox.append(payload)
+        self.concluded.append(answer)
 
-    def _remember(self, now: float, answer: AnswerMessage) -> None:
-        self._answered[answer.uid] = (now, answer)
-        if len(self._answered) > _REMEMBERED:
-            self._answered.popitem(last=False)
+    def _remember(self, now: float, uid: str, payload: bytes) -> None:
+        self._answered[uid] = (now, payload)
+        self._answered_bytes += len(payload)
+        while len(self._answered) > _REMEMBERED or self._answered_bytes > _REMEMBERED_BYTES:
+            _, (_, oldest) = self._answered.popitem(last=False)
+            self._answered_bytes -= len(oldest)
 
     def _warn(self, text: str) -> None:
         if text not in self._warned and len(self._warned) < _REMEMBERED:

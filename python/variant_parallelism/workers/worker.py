@@ -134,7 +134,7 @@ class Worker(Handler):
     def _hear_answer(self, now: float, topic: str, payload: bytes) -> bool:
         answer = decode(AnswerMessage, payload)
         if answer is not None:
-            self._tally.answered(now, answer)
+            self._tally.answered(now, answer.uid, payload)
         return answer is not None
 
     def _hear_gateway(self, now: float, topic: str, payload: bytes) -> bool:
@@ -226,9 +226,9 @@ class Worker(Handler):
     def _flush(self) -> None:
         tally = self._tally
         while tally.outbox:
-            answer = tally.outbox.popleft()
-            self._connection.publish(self._topics.answer, answer.encode())
-            self._on_answer(answer)
+            self._connection.publish(self._topics.answer, tally.outbox.popleft())
+        while tally.concluded:
+            self._on_answer(tally.concluded.popleft())
         while tally.warnings:
             log.warning("%s: %s", self.name, tally.warnings.popleft())
         if self._timer is not None:

@@ -11,7 +11,8 @@ const TURN_MS = 250;
 const POLL_MS = 2000;
 const HISTORY_MS = 5000;
 const NEWS_MS = 8000;
-const RATE_MS = 7000;
+const RATE_POLLS = 3;
+const MANY = 100;
 
 const state = {
   live: false,
@@ -139,7 +140,7 @@ async function poll() {
 /** Answers a second, over the last few polls. */
 function countAnswers(answers) {
   const at = performance.now();
-  state.counts = [...state.counts.filter((one) => one.at > at - RATE_MS && one.answers <= answers), { at, answers }];
+  state.counts = [...state.counts.slice(-RATE_POLLS).filter((one) => one.answers <= answers), { at, answers }];
   const [first] = state.counts;
   state.rate = state.counts.length > 1 ? (answers - first.answers) / ((at - first.at) / 1000) : null;
 }
@@ -161,14 +162,18 @@ function failed(error) {
   if (state.live) link.lost();
 }
 
+/** Ask again and again, one call at a time; a large fleet's gateway less often. */
 function schedule() {
-  clearInterval(state.pollTimer);
-  clearInterval(state.historyTimer);
-  const whenLive = (work) => () => state.live && !document.hidden && work();
-  poll().then(turn);
-  pollHistory();
-  state.pollTimer = setInterval(whenLive(poll), POLL_MS);
-  state.historyTimer = setInterval(whenLive(pollHistory), HISTORY_MS);
+  state.round = {};
+  repeat(state.round, poll, POLL_MS);
+  repeat(state.round, pollHistory, HISTORY_MS);
+}
+
+async function repeat(round, work, everyMs) {
+  while (round === state.round && state.live) {
+    if (!document.hidden) await work();
+    await new Promise((resolve) => setTimeout(resolve, everyMs * (state.nodes.length > MANY ? 3 : 1)));
+  }
 }
 
 // What goes out.
@@ -226,7 +231,8 @@ function showHistory() {
   put(byId("figure-latency"), ms(last(past.latency_p50_ms)));
   const known = sum(labelled);
   put(byId("figure-right"), known ? percent(sum(correct) / known) : "–");
-  put(byId("figure-labelled"), known ? `of ${count(known)} labelled` : "no labels");
+  put(byId("figure-labelled"), known ? `of ${count(known)}` : "no labels");
+  byId("figure-labelled").classList.toggle("labelled", known > 0);
 }
 
 for (const choice of document.querySelectorAll("input[name=span]"))
