@@ -14,7 +14,7 @@ from variant_parallelism.gateway.types import Vote
 class Votes(Sequence[Vote]):
     """V votes of k entries each, by rising node id. Nobody changes the arrays."""
 
-    __slots__ = ("_made", "_rows", "_variants", "counted", "k", "latencies_ms", "nodes")
+    __slots__ = ("_rows", "_variants", "counted", "k", "latencies_ms", "nodes")
 
     def __init__(
         self,
@@ -35,7 +35,6 @@ class Votes(Sequence[Vote]):
         self.k = k
         self._variants = variants
         self._rows = rows
-        self._made: tuple[Vote, ...] | None = None
 
     @property
     def classes(self) -> NDArray[np.uint16]:
@@ -48,22 +47,21 @@ class Votes(Sequence[Vote]):
         return self._rows["scores"][:, : self.k]
 
     def _all(self) -> tuple[Vote, ...]:
-        if self._made is None:
-            self._made = tuple(
-                Vote(node, variant, tuple(zip(classes, scores, strict=True)), *rest)
-                for node, variant, classes, scores, *rest in zip(
-                    self.nodes.tolist(),
-                    self._variants.tolist(),
-                    self.classes.tolist(),
-                    self.scores.tolist(),
-                    self.latencies_ms.tolist(),
-                    (self._rows["time_quarter_ms"] / 4).tolist(),
-                    self._rows["wire_bytes"].tolist(),
-                    self.counted.tolist(),
-                    strict=True,
-                )
+        """Made anew each time: answers that wait for a sink by the thousand hold arrays alone."""
+        return tuple(
+            Vote(node, variant, tuple(zip(classes, scores, strict=True)), *rest)
+            for node, variant, classes, scores, *rest in zip(
+                self.nodes.tolist(),
+                self._variants.tolist(),
+                self.classes.tolist(),
+                self.scores.tolist(),
+                self.latencies_ms.tolist(),
+                (self._rows["time_quarter_ms"] / 4).tolist(),
+                self._rows["wire_bytes"].tolist(),
+                self.counted.tolist(),
+                strict=True,
             )
-        return self._made
+        )
 
     def __len__(self) -> int:
         return len(self.nodes)
