@@ -205,6 +205,19 @@ def test_rows_beyond_their_age_go(tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT reason FROM node_states") == [("2",), ("3",)]
 
 
+def test_a_clock_that_jumps_makes_no_row_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = sink_in(tmp_path, max_age_days=1)
+    sink.open()
+    sink.write([Record(time.time(), answered(1))])
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + 1e9)
+    sink.idle()
+    sink.close()
+    assert rows(tmp_path, "SELECT request FROM answers") == [(1,)]
+
+
 @pytest.mark.parametrize("kind", ["answers", "node_states"])
 def test_the_oldest_rows_go_for_the_newest(tmp_path: Path, kind: str) -> None:
     """The file stays near its limit, whatever fills it, and never more than a piece goes."""

@@ -50,6 +50,8 @@ class SqliteSink(Sink):
         super().__init__(table.queue)
         self.linger_s = table.commit_ms / 1000
         self._path = folder / table.path
+        # So that a clock that is set, or jumps, while the gateway runs makes no row old.
+        self._began = time.time() - time.monotonic()
         self._max_age_s = table.max_age_days * _DAY_S
         self._max_bytes = table.max_bytes
         self._variants = variants
@@ -150,7 +152,7 @@ class SqliteSink(Sink):
 
     def _prune(self, connection: sqlite3.Connection) -> None:
         """A part at a time: a clock that jumped or a smaller limit empties nothing at a stroke."""
-        oldest = time.time() - self._max_age_s
+        oldest = self._began + time.monotonic() - self._max_age_s
         for table in PRUNED:
             connection.execute(
                 f"DELETE FROM {table} WHERE id IN"
