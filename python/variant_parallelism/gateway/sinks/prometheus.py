@@ -22,7 +22,8 @@ from prometheus_client.registry import Collector
 
 from variant_parallelism.gateway.service import Gateway
 from variant_parallelism.gateway.sinks.sink import SinkStatus
-from variant_parallelism.gateway.types import Answered, Event, NodeStatus
+from variant_parallelism.gateway.types import Answered, Event, NodeStatus, Vote
+from variant_parallelism.gateway.votes import Votes
 
 _BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -80,8 +81,8 @@ class Metrics(Collector):
         """Take an event's latencies."""
         if isinstance(event, Answered):
             self._answers.observe(event.answer.latency_ms / 1000)
-            for vote in event.answer.votes:
-                self._votes[vote.node].observe(vote.latency_ms / 1000)
+            for node, latency_ms in _latencies_of(event.answer.votes):
+                self._votes[node].observe(latency_ms / 1000)
 
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type. In the gateway's event loop."""
@@ -151,6 +152,13 @@ class Metrics(Collector):
                 value = sink.waiting if name == "waiting" else sink.trouble is not None
                 gauge.add_metric([sink.name], value)
             yield gauge
+
+
+def _latencies_of(votes: Sequence[Vote]) -> Iterable[tuple[int, float]]:
+    """Node and milliseconds of each vote, without making a `Vote` where there are arrays."""
+    if isinstance(votes, Votes):
+        return zip(votes.nodes.tolist(), votes.latencies_ms.tolist(), strict=True)
+    return ((vote.node, vote.latency_ms) for vote in votes)
 
 
 def _node_counters(nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
