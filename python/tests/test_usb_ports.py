@@ -21,10 +21,19 @@ from fleet_factory import make_fleet, make_image, write_fleet_file
 from loopback_nodes import nodes_of, run, tcp_url
 from variant_parallelism import usb_ports
 from variant_parallelism.errors import VpError
+from variant_parallelism.firmware import load_board
+from variant_parallelism.flash.backend import NoTargetError, Target
+from variant_parallelism.flash.stm32_uart import Stm32UartBackend
 from variant_parallelism.fleet import NodeTable, load_fleet
 from variant_parallelism.gateway import Gateway
 from variant_parallelism.gateway.serial_link import open_port
-from variant_parallelism.usb_ports import NoSuchPortError, UsbName, device_of, serial_ports
+from variant_parallelism.usb_ports import (
+    NoSuchPortError,
+    UsbName,
+    device_of,
+    same_port,
+    serial_ports,
+)
 
 
 @pytest.fixture
@@ -227,3 +236,23 @@ def test_a_device_that_goes_away_while_it_is_opened(
         os.close(slave)
 
     run(test)
+
+
+def test_a_bootloader_behind_a_usb_name(usb: list[SimpleNamespace]) -> None:
+    backend, board = Stm32UartBackend(), load_board("nucleo-f446re")
+    target = Target(backend.name, "usb:A5001", "system bootloader")
+    with pytest.raises(NoTargetError, match=r"^usb:A5001: not plugged in; no port is$"):
+        backend.open(target, board).__enter__()
+    usb.append(usb_port("/dev/none", "A5001"))
+    with pytest.raises(NoTargetError, match=r"there is no serial port usb:A5001"):
+        backend.open(target, board).__enter__()
+
+
+def test_two_names_of_one_port(usb: list[SimpleNamespace], tmp_path: Path) -> None:
+    device, link = tmp_path / "ttyACM0", tmp_path / "by-id"
+    device.touch()
+    link.symlink_to(device)
+    usb.append(usb_port(str(device), "A5001"))
+    assert same_port("usb:A5001", str(link))
+    assert not same_port("usb:A5001", "/dev/ttyACM1")
+    assert not same_port("usb:B", str(link))
