@@ -9,6 +9,7 @@ import pytest
 
 from hil_bench import DIGITS, LARGE, ROOT, Bench, Running, noise
 from variant_parallelism.emulators import EMULATORS
+from variant_parallelism.emulators.faults import Direction, FaultRates, both_directions
 from variant_parallelism.emulators.network.frames import Datagram, read_frame
 from variant_parallelism.emulators.network.lan import SwitchedNetwork
 from variant_parallelism.emulators.network.pcapng import Reader
@@ -101,6 +102,24 @@ async def test_a_board_reset_while_it_captures_answers_all_the_same(large_bench:
         await running.until_under_way(1, 1)
         running.boards[1].reset()
         check(running, await request, [1])
+
+
+async def test_triggers_and_answers_that_are_lost_or_damaged(bench: Bench) -> None:
+    faults = FaultRates(drop=0.1, corrupt=0.04, truncate=0.04, duplicate=0.1, delay=0.1)
+    fleet = bench.fleet(mixed(bench)[:2], hello_ms=1000)
+    schedules = {node: both_directions(faults, 20 + node) for node in (1, 2)}
+    async with bench.run(fleet, linked=True, schedules=schedules.__getitem__) as running:
+
+        def lost(way: Direction) -> int:
+            return sum(link.schedules[way].counts["drop"] for link in running.links.values())
+
+        # HELLOs meet faults, too: so many triggers that some are among them.
+        for number in range(100):
+            check(running, await running.gateway.trigger(), [1, 2])
+            if number >= 7 and lost(Direction.TO_NODE) > 0 and lost(Direction.TO_GATEWAY) > 0:
+                break
+        counters = running.gateway.counters
+        assert counters.lost == 0 and counters.damaged + counters.forged > 0
 
 
 async def test_one_frame_for_the_whole_group(bench: Bench, tmp_path: Path) -> None:

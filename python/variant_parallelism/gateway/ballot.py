@@ -128,6 +128,10 @@ class Ballot:
         """When it first went out to a node that it was sent to."""
         return float(self._rows[slot].sent)
 
+    def inferred_s(self, slot: int) -> float:
+        """From the whole input to the answer of a node that voted, as it says."""
+        return float(self._rows[slot].time_quarter_ms) / 4000
+
     def took_s(self, slot: int) -> float:
         """From the question to the vote of a node that voted."""
         return float(self._rows[slot].at - self._rows[slot].sent)

@@ -31,7 +31,7 @@ _HOLD_SHARE = 0.25
 answer."""
 _MUTE = 2
 """Questions in a row without any answer after which a node is not waited for."""
-_MAX_DOUBLINGS = 2
+_MAX_DOUBLINGS = 1
 _SLACK = 1.25
 _SMOOTHING = 0.25
 _FIRST_LOOK_S = 0.02
@@ -146,11 +146,16 @@ class Triggers:
             self._look_at = _AT_ONCE
 
     def _learn(self, trigger: _Trigger) -> None:
-        """How long those take that are slower than the time-out.
+        """How long those take that were asked again: by their own word, and from the trigger to the
+        answer if they are slower than the time-out.
 
-        Nothing is learnt from an answer after a question in vain: it may have been lost before.
+        An answer after a question in vain says nothing of that: it may have been lost before.
         """
         ballot = trigger.request.ballot
+        for node_id in trigger.told:
+            node = self._nodes.get(node_id)
+            if node is not None and ballot.is_in(node.slot, HERE):
+                node.timing.sample_answer(ballot.inferred_s(node.slot))
         slow = trigger.slow - trigger.questions.keys()
         for node_id in slow | (self._usual.keys() - trigger.told.keys()):
             node = self._nodes.get(node_id)
