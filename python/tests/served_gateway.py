@@ -53,7 +53,7 @@ async def served(
         NodeTable(id=index, variant=f"v{index}", board="mps2-an386", udp="127.0.0.1:1")
         for index in range(NODES)
     ]
-    unplaced = make_fleet(tables)
+    unplaced = make_fleet(tables, deadline_ms=20_000)
     nodes = LoopbackFleet(unplaced, ("127.0.0.1", listen))
     ports = [await nodes.start_udp(index, 0) for index in range(NODES)]
     placed = [

@@ -171,6 +171,7 @@ def test_what_was_answered_before_the_gateway_died_is_printed(
         "scores": [0.0],
         "votes": [],
         "missing": [0],
+        "spared": [],
         "errors": {},
         "latency_ms": 4.0,
     }

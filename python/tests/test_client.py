@@ -109,6 +109,19 @@ def test_a_busy_gateway_says_when_to_try_again(tmp_path: Path) -> None:
     serve(tmp_path, test, max_in_flight=1)
 
 
+def test_a_client_with_many_calls_makes_them_wait_for_their_turn(tmp_path: Path) -> None:
+    async def test(served: Served) -> None:
+        image = make_image(served.fleet)
+        for node in served.nodes.nodes.values():
+            node.compute_s = 0.0
+        async with vp.AsyncClient(served.fleet) as client:
+            answers = await asyncio.gather(*(client.classify(image) for _ in range(40)))
+            assert all(answer.class_index is not None for answer in answers)
+            assert served.server.counters.busy == 0
+
+    serve(tmp_path, test, max_in_flight=32)
+
+
 def test_no_answer_is_an_answer(tmp_path: Path) -> None:
     async def test(served: Served) -> None:
         async with vp.AsyncClient(served.fleet) as client:

@@ -26,10 +26,10 @@ def test_requests_in_flight_are_answered_before_the_end(
         path = write_loopback(tmp_path)
         async with nodes_of(load_fleet(path), {}) as nodes, gateway_of(path) as gateway:
             for node in nodes.nodes.values():
-                node.compute_s = 1.0
+                node.compute_s = 0.4
             await gateway.up(2)
-            asking = [asyncio.create_task(gateway.classify(seed)) for seed in range(3)]
-            await gateway.asked(3)
+            asking = [asyncio.create_task(gateway.classify(seed)) for seed in range(2)]
+            await gateway.asked(2)
             assert await gateway.ended(number) == 0
             for answer in await asyncio.gather(*asking):
                 assert (len(answer["votes"]), answer["missing"]) == (2, [])

@@ -269,3 +269,16 @@ def test_slow_nodes_are_known_for_it_and_stay_in_the_group() -> None:
     for _ in range(5):
         check(world, world.answer_of(world.trigger(deadline_s=9)), [0, 1, 2, 3])
     assert [node for node, _ in triggers(world, before)] == [None] * 5
+
+
+def test_what_was_lost_is_not_taken_for_slowness() -> None:
+    world = fleet_of(2)
+    world.nodes[1].compute_s = 0.3
+    lose_answers(world, 1, times=4)
+    assert world.answer_of(world.trigger(deadline_s=20)).latency_ms > 1000
+    world.nodes[1].compute_s = 0.02
+    for _ in range(5):
+        lose_answers(world, 1)
+        answer = world.answer_of(world.trigger(deadline_s=20))
+        check(world, answer, [0, 1])
+        assert answer.latency_ms < 700

@@ -282,11 +282,13 @@ def test_everyone_is_asked_now_and_then() -> None:
 
 
 def test_a_quorum_outnumbers_the_liars() -> None:
-    assert make_judge(5).quorum(5) == 3
-    assert make_judge(7, combine="median", liars=2).quorum(7) == 5
-    assert make_judge(7, combine="median", liars=1).quorum(7) == 4
-    assert make_judge(7, combine="median", liars=2).quorum(4) == 4
-    assert make_judge(7, combine="median").quorum(7) == 4, "as many liars as the votes permit"
+    assert make_judge(5).quorum(5, 0) == 3
+    judge = make_judge(7, combine="median", liars=2)
+    assert judge.quorum(7, 0) == 5
+    assert judge.quorum(4, 0) == 4
+    assert judge.quorum(6, 1) == 3, "one of the two is left out already"
+    assert make_judge(7, combine="median", liars=1).quorum(7, 0) == 4
+    assert make_judge(7, combine="median").quorum(7, 0) == 4, "as many as the votes permit"
 
 
 def test_unanimous_means_that_all_asked_voted_for_one_class() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -26,6 +26,7 @@ from variant_parallelism.aggregate import (
 
 Vote = list[tuple[int, int]]
 WEIGHTS = st.floats(0.01, 100, allow_subnormal=False)
+SLOW_MACHINE = [HealthCheck.too_slow]
 SCORES = st.sampled_from([-128, -127, 126, 127]) | st.integers(-128, 127)
 
 
@@ -81,7 +82,7 @@ def besieged(draw: st.DrawFn) -> tuple[int, int, list[Vote], list[float], int]:
 
 
 @pytest.mark.parametrize("method", ROBUST)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, suppress_health_check=SLOW_MACHINE, max_examples=150)
 @given(case=besieged())
 def test_f_liars_among_2f_plus_1_do_not_change_what_the_honest_agree_on(
     method: Any, case: tuple[int, int, list[Vote], list[float], int]
@@ -96,7 +97,7 @@ def test_f_liars_among_2f_plus_1_do_not_change_what_the_honest_agree_on(
 
 
 @pytest.mark.parametrize("method", ROBUST)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, suppress_health_check=SLOW_MACHINE, max_examples=30)
 @given(case=besieged(), data=st.data())
 def test_so_it_is_when_other_nodes_of_the_fleet_are_silent(
     method: Any, case: tuple[int, int, list[Vote], list[float], int], data: st.DataObject
@@ -155,7 +156,7 @@ def test_a_silent_honest_node_takes_the_majority_with_it(method: Any) -> None:
     assert answer(combiner, [honest, lie]) == 3
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, suppress_health_check=SLOW_MACHINE, max_examples=30)
 @given(case=besieged())
 def test_the_papers_methods_are_those_of_combine(
     case: tuple[int, int, list[Vote], list[float], int],
@@ -169,7 +170,7 @@ def test_the_papers_methods_are_those_of_combine(
     assert np.allclose(vip, combine_mean(vectors), atol=1e-12)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=SLOW_MACHINE)
 @given(weights=st.lists(WEIGHTS, min_size=1, max_size=12), liars=st.integers(0, 6))
 def test_capped_weights_let_no_f_outweigh_the_others(weights: list[float], liars: int) -> None:
     capped = capped_weights(weights, liars)

@@ -24,6 +24,7 @@ from variant_parallelism.images import encode_png
 
 BIG = 8 * 1024 * 1024
 ASK = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\n"
+LOGIN = b"POST /v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 TIMEOUTS = (
     (limits, "BODY_TIMEOUT_S"),
     (draining, "DRAIN_TIMEOUT_S"),
@@ -142,6 +143,8 @@ def test_large_bodies_are_refused_before_and_while_they_come(tmp_path: Path) -> 
         (ASK + b"X-Slow: ", 408),
         (ASK + b"Content-Length: 5000\r\n\r\n123", 408),
         (ASK + b"Content-Length: 9999999999\r\n\r\n", 413),
+        (LOGIN + b"Content-Length: 20\r\n\r\n{", 408),
+        (LOGIN + b"Content-Length: 9999999999\r\n\r\n" + bytes(100_000), 413),
         (b"GET /v1/nodes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 200),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
         (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", 400),
@@ -152,6 +155,8 @@ def test_large_bodies_are_refused_before_and_while_they_come(tmp_path: Path) -> 
         "slow head",
         "slow body",
         "boast",
+        "slow login",
+        "large login",
         "in time",
         "TLS",
         "endless head",

@@ -38,6 +38,8 @@ REPLY_TIMEOUT_S = 10.0
 """For a reply to begin and for each of its pieces, beyond the deadline of a request."""
 HEARTBEAT_S = 10.0
 """`/v1/events` says something at least that often."""
+_MOST_CALLS = 32
+"""Of one client at a time: half of what a gateway takes; further ones wait in the client."""
 _IDLE_S = 2.0
 """Idle connections are closed sooner than the gateway does it."""
 
@@ -74,7 +76,8 @@ class Ask(Generic[T]):
             "method": self.method,
             "url": self.path,
             "params": {name: value for name, value in self.query.items() if value is not None},
-            "timeout": timeout_s,
+            # Those that wait for their turn do so for as long as it takes.
+            "timeout": httpx.Timeout(timeout_s, pool=None),
         }
         if self.content is not None:
             arguments["content"] = self.content
@@ -238,7 +241,11 @@ class Target:
         return {
             "base_url": self.base,
             "headers": headers,
-            "limits": httpx.Limits(keepalive_expiry=_IDLE_S),
+            "limits": httpx.Limits(
+                max_connections=_MOST_CALLS,
+                max_keepalive_connections=_MOST_CALLS,
+                keepalive_expiry=_IDLE_S,
+            ),
             # This machine is never behind a proxy, whatever the environment says.
             "trust_env": host not in ("127.0.0.1", "::1", "localhost"),
         }

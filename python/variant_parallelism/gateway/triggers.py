@@ -146,9 +146,13 @@ class Triggers:
             self._look_at = _AT_ONCE
 
     def _learn(self, trigger: _Trigger) -> None:
-        """How long those take that are slower than the time-out."""
+        """How long those take that are slower than the time-out.
+
+        Nothing is learnt from an answer after a question in vain: it may have been lost before.
+        """
         ballot = trigger.request.ballot
-        for node_id in trigger.slow | (self._usual.keys() - trigger.told.keys()):
+        slow = trigger.slow - trigger.questions.keys()
+        for node_id in slow | (self._usual.keys() - trigger.told.keys()):
             node = self._nodes.get(node_id)
             if node is None:
                 self._usual.pop(node_id, None)

@@ -15,16 +15,7 @@ from variant_parallelism.gateway.types import Vote
 class Votes(Sequence[Vote]):
     """V votes of k entries each, by rising node id. Nobody changes the arrays."""
 
-    __slots__ = (
-        "_latencies_ms",
-        "_made",
-        "_rows",
-        "_started",
-        "_variants",
-        "counted",
-        "k",
-        "nodes",
-    )
+    __slots__ = ("_rows", "_started", "_variants", "counted", "k", "nodes")
 
     def __init__(
         self,
@@ -45,15 +36,11 @@ class Votes(Sequence[Vote]):
         self._variants = variants
         self._rows = rows
         self._started = started
-        self._latencies_ms: NDArray[np.float64] | None = None
-        self._made: tuple[Vote, ...] | None = None
 
     @property
     def latencies_ms(self) -> NDArray[np.float64]:
         """From the first of the question that went out to the vote (V,)."""
-        if self._latencies_ms is None:
-            self._latencies_ms = latencies_s(self._rows, self._started) * 1000
-        return self._latencies_ms
+        return latencies_s(self._rows, self._started) * 1000
 
     @property
     def classes(self) -> NDArray[np.uint16]:
@@ -66,22 +53,21 @@ class Votes(Sequence[Vote]):
         return self._rows["scores"][:, : self.k]
 
     def _all(self) -> tuple[Vote, ...]:
-        if self._made is None:
-            self._made = tuple(
-                Vote(node, variant, tuple(zip(classes, scores, strict=True)), *rest)
-                for node, variant, classes, scores, *rest in zip(
-                    self.nodes.tolist(),
-                    self._variants.tolist(),
-                    self.classes.tolist(),
-                    self.scores.tolist(),
-                    self.latencies_ms.tolist(),
-                    (self._rows["time_quarter_ms"] / 4).tolist(),
-                    self._rows["wire_bytes"].tolist(),
-                    self.counted.tolist(),
-                    strict=True,
-                )
+        """Made anew each time: answers that wait for a sink by the thousand hold arrays alone."""
+        return tuple(
+            Vote(node, variant, tuple(zip(classes, scores, strict=True)), *rest)
+            for node, variant, classes, scores, *rest in zip(
+                self.nodes.tolist(),
+                self._variants.tolist(),
+                self.classes.tolist(),
+                self.scores.tolist(),
+                self.latencies_ms.tolist(),
+                (self._rows["time_quarter_ms"] / 4).tolist(),
+                self._rows["wire_bytes"].tolist(),
+                self.counted.tolist(),
+                strict=True,
             )
-        return self._made
+        )
 
     def __len__(self) -> int:
         return len(self.nodes)

@@ -131,10 +131,11 @@ class Judge:
         """The same for the nodes that are asked first."""
         return self._first_deadline.patience_s(now, slots, ceiling_s)
 
-    def quorum(self, up: int) -> int:
+    def quorum(self, up: int, caught: int) -> int:
         """Votes of so many nodes that are up, without which nothing but the last deadline ends a
-        request: half of them, and more than twice as many as the fleet file says may lie."""
-        liars = self.table.liars or 0
+        request: half of them, and more than twice as many as the fleet file says may lie, without
+        those that are `caught`: left out for lying."""
+        liars = max(0, (self.table.liars or 0) - caught)
         return min(up, max((up + 1) // 2, 2 * liars + 1))
 
     def trust(self, slots: Slots) -> NDArray[np.float64]:

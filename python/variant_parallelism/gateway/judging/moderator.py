@@ -148,7 +148,15 @@ class Moderator:
 
     def _quorum(self, request: Request) -> int:
         ballot = request.ballot
-        return self.judge.quorum(self._votes(request) + ballot.awaited)
+        return self.judge.quorum(self._votes(request) + ballot.awaited, self._caught())
+
+    def _caught(self) -> int:
+        if not self._gate.quarantined.any():
+            return 0
+        nodes = self._nodes.values()
+        return sum(
+            node.quarantine is not None and node.quarantine.origin == "agreement" for node in nodes
+        )
 
     def _look_at_stragglers(self, now: float, request: Request) -> None:
         """Whether the nodes have had their usual time since most of them were sent the request."""

@@ -12,6 +12,7 @@ from variant_parallelism.gateway.web.context import Web
 from variant_parallelism.gateway.web.draining import Draining
 from variant_parallelism.gateway.web.errors import handle_errors
 from variant_parallelism.gateway.web.fleet import fleet_routes
+from variant_parallelism.gateway.web.limits import SmallBodies
 from variant_parallelism.gateway.web.live import live_routes
 from variant_parallelism.gateway.web.openapi import DESCRIPTION, TITLE, document, operation_id
 from variant_parallelism.gateway.web.page import page_routes
@@ -32,6 +33,7 @@ def make_app(web: Web) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
     )
+    app.add_middleware(SmallBodies, images="/v1/classify")
     app.add_middleware(Guard, access=web.access, counters=web.counters)
     app.add_middleware(Draining)
     handle_errors(app, web.counters, lambda: web.stopping)

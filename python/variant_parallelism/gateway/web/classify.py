@@ -184,6 +184,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
+            gone.result()
             raise ClientDisconnect
         return working.result()
     finally:

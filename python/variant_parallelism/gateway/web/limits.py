@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from variant_parallelism.api import HttpCounters
 from variant_parallelism.gateway.web.errors import Problem
@@ -18,6 +20,9 @@ _BUFFERED_BODIES = 4
 """Bodies of the largest size that may be in memory at a time."""
 
 _RETRY_S = 1
+
+_MOST_JSON = 64 * 1024
+"""Bytes of a body that is no image."""
 
 
 class Limits:
@@ -61,9 +66,7 @@ class Limits:
                     body += part
                     self._check(len(body))
         except TimeoutError:
-            raise Problem(
-                408, f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds"
-            ) from None
+            raise Problem(408, _too_slow()) from None
         finally:
             self._buffered -= len(body)
         return bytes(body)
@@ -76,3 +79,41 @@ class Limits:
 
     def _too_large(self) -> Problem:
         return Problem(413, f"the body exceeds {self.max_body} bytes ([gateway] max_body)")
+
+
+class SmallBodies:
+    """ASGI: the same for the bodies that FastAPI reads, wherever no image is expected."""
+
+    def __init__(self, app: ASGIApp, images: str) -> None:
+        """`images` is the path whose bodies are left to it."""
+        self._app = app
+        self._images = images
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == self._images:
+            await self._app(scope, receive, send)
+            return
+        until = asyncio.get_running_loop().time() + BODY_TIMEOUT_S
+        taken = 0
+        ended = False
+
+        async def limited() -> Message:
+            nonlocal taken, ended
+            if ended:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, _too_slow()) from None
+            ended = not message.get("more_body", False)
+            taken += len(message.get("body", b""))
+            if taken > _MOST_JSON:
+                raise HTTPException(413, f"the body exceeds {_MOST_JSON} bytes")
+            return message
+
+        await self._app(scope, limited, send)
+
+
+def _too_slow() -> str:
+    return f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds"
