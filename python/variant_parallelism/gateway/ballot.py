@@ -159,7 +159,9 @@ class Ballot:
         row = self._rows[slot]
         row.state = row.state | _WORKING if working else row.state & ~_WORKING
 
-    def latencies_s(self, rows: NDArray[np.void], started: float) -> NDArray[np.float64]:
-        """From the first of it that went out to the vote, for some of `rows` that have one."""
-        sent = np.where(rows["state"] & _SENT, rows["sent"], started)
-        return np.asarray(rows["at"] - sent, dtype=np.float64)
+
+def latencies_s(rows: NDArray[np.void], started: float) -> NDArray[np.float64]:
+    """From the first of a request that went out to the vote, for some of a ballot's `rows` that
+    have one; `started` where nothing is known of the former."""
+    sent = np.where(rows["state"] & _SENT, rows["sent"], started)
+    return np.asarray(rows["at"] - sent, dtype=np.float64)

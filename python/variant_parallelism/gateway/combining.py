@@ -85,19 +85,18 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
     ballot = request.ballot
     here = gate.by_id(np.flatnonzero(ballot.states & HERE))
     votes = _votes(gate, request, here)
-    silent = gate.present.copy()
-    silent[here] = False
-    spared = here[:0] if request.plan.spared is None else request.plan.spared
-    silent[spared] = False
-    missing = tuple(sorted(set(gate.ids[silent].tolist()) - set(votes.nodes.tolist())))
-    errors = {node: text for node, text in request.errors.items() if node in missing}
+    spared, missing, errors = _without_vote(gate, request, votes, here)
     best = name = score = None
-    shares = np.zeros(len(fleet.manifest.classes))
     if len(here):
         counted = votes.counted
-        shares = combiner(votes.nodes[counted], votes.classes[counted], votes.scores[counted])
+        if counted.all():
+            shares = combiner(votes.nodes, votes.classes, votes.scores)
+        else:
+            shares = combiner(votes.nodes[counted], votes.classes[counted], votes.scores[counted])
         best = int(winner(shares))
         name, score = fleet.manifest.classes[best], float(shares[best])
+    else:
+        shares = np.zeros(len(fleet.manifest.classes))
     return Answer(
         request.id,
         best,
@@ -108,7 +107,7 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
         missing,
         errors,
         (now - request.started) * 1000,
-        tuple(sorted(gate.ids[spared].tolist())),
+        spared,
         label=request.label,
         triggered=request.triggered,
     )
@@ -118,15 +117,30 @@ def _votes(gate: Gate, request: Request, slots: NDArray[np.intp]) -> Votes:
     rows = request.ballot.rows[slots]
     counted = gate.quarantined[slots] == 0
     if not counted.any():
-        counted = np.ones(len(slots), np.bool_)
+        counted = ~counted
     return Votes(
         gate.ids[slots].astype(np.int64),
         gate.names[slots],
         rows,
         request.k,
-        request.ballot.latencies_s(rows, request.started) * 1000,
+        request.started,
         counted,
     )
+
+
+def _without_vote(
+    gate: Gate, request: Request, votes: Votes, here: NDArray[np.intp]
+) -> tuple[tuple[int, ...], tuple[int, ...], dict[int, str]]:
+    """Who was spared, who is missing, and why some of them are; `here` are the votes' slots."""
+    if len(here) == gate.size:
+        return (), (), {}
+    silent = gate.present.copy()
+    silent[here] = False
+    spared = here[:0] if request.plan.spared is None else request.plan.spared
+    silent[spared] = False
+    missing = tuple(sorted(set(gate.ids[silent].tolist()) - set(votes.nodes.tolist())))
+    errors = {node: text for node, text in request.errors.items() if node in missing}
+    return tuple(sorted(gate.ids[spared].tolist())), missing, errors
 
 
 def combine_linear(

@@ -8,13 +8,14 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from variant_parallelism.gateway.ballot import latencies_s
 from variant_parallelism.gateway.types import Vote
 
 
 class Votes(Sequence[Vote]):
     """V votes of k entries each, by rising node id. Nobody changes the arrays."""
 
-    __slots__ = ("_rows", "_variants", "counted", "k", "latencies_ms", "nodes")
+    __slots__ = ("_rows", "_started", "_variants", "counted", "k", "nodes")
 
     def __init__(
         self,
@@ -22,19 +23,24 @@ class Votes(Sequence[Vote]):
         variants: NDArray[np.object_],
         rows: NDArray[np.void],
         k: int,
-        latencies_ms: NDArray[np.float64],
+        started: float,
         counted: NDArray[np.bool_],
     ) -> None:
-        """`rows` (V,) are those of the request's ballot."""
+        """`rows` (V,) are those of the ballot of a request that started at `started`, in seconds
+        of the core's clock."""
         self.nodes = nodes
         """Ids (V,)."""
-        self.latencies_ms = latencies_ms
-        """From the first of the question that went out to the vote (V,)."""
         self.counted = counted
         """Whether the vote had a part in the answer (V,)."""
         self.k = k
         self._variants = variants
         self._rows = rows
+        self._started = started
+
+    @property
+    def latencies_ms(self) -> NDArray[np.float64]:
+        """From the first of the question that went out to the vote (V,)."""
+        return latencies_s(self._rows, self._started) * 1000
 
     @property
     def classes(self) -> NDArray[np.uint16]:
