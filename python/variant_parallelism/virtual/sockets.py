@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Iterable
@@ -60,7 +61,9 @@ def _open(port: int) -> socket.socket:
     try:
         opened.setblocking(False)
         # Whatever other interfaces there are: nobody outside this machine is to reach the nodes.
-        opened.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, b"lo\0")
+        # Before Linux 5.7 that is a right of root's; then the fleet's key must do.
+        with contextlib.suppress(PermissionError):
+            opened.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, b"lo\0")
         opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         # Never a fragment, so no identification to make up for each datagram.
         opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
