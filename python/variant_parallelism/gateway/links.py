@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import ANYWHERE, Fleet, NodeTable
@@ -32,7 +32,9 @@ class Links:
         self._sink = sink
         self._serial: dict[int, SerialLink] = {}
         self._udp: UdpLink | None = None
-        self._resolving: dict[int, asyncio.Task[None]] = {}
+        self._opening: dict[int, asyncio.Task[Any]] = {}
+        """First attempts that nobody waits for."""
+        self._resolving: dict[int, asyncio.Task[Any]] = {}
         self._group: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -67,8 +69,9 @@ class Links:
 
     def move(self, node_id: int, source: Source) -> None:
         """A UDP node is at another address from now on."""
-        if node_id in self._resolving:
-            self._resolving.pop(node_id).cancel()
+        for tasks in (self._opening, self._resolving):
+            if node_id in tasks:
+                tasks.pop(node_id).cancel()
         if self._udp is not None:
             self._udp.move_node(node_id, self._sink.slot_of(node_id), source)
 
@@ -86,24 +89,26 @@ class Links:
         """Close the ways to these nodes; nothing is reported of them any more."""
         links = [self._serial.pop(node) for node in nodes if node in self._serial]
         for node in nodes:
-            if node in self._resolving:
-                self._resolving.pop(node).cancel()
+            for tasks in (self._opening, self._resolving):
+                if node in tasks:
+                    tasks.pop(node).cancel()
             if self._udp is not None:
                 self._udp.remove_node(node)
         await asyncio.gather(*(link.close() for link in links))
 
-    async def add(self, fleet: Fleet, opening: list[int]) -> None:
-        """Open the ways to these nodes of `fleet`, which is the fleet from here on."""
+    def add(self, fleet: Fleet, opening: list[int]) -> None:
+        """Open the ways to these nodes of `fleet`, which is the fleet from here on; nobody waits
+        for slow names or ports."""
         self._fleet = fleet
-        nodes = [node for node in fleet.nodes if node.id in opening]
-        await asyncio.gather(
-            self._resolve([node for node in nodes if node.udp is not None]),
-            *(self._open_serial(node) for node in nodes if node.serial is not None),
-        )
+        for node in fleet.nodes:
+            if node.id in opening:
+                way = self._open_serial(node) if node.serial is not None else self._resolve([node])
+                self._opening[node.id] = asyncio.create_task(way)
 
     async def close(self) -> None:
         """Return once every port is free again."""
-        tasks = [*self._resolving.values(), *([self._group] if self._group else [])]
+        tasks = [*self._opening.values(), *self._resolving.values()]
+        tasks += [self._group] if self._group else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

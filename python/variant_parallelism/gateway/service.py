@@ -258,7 +258,7 @@ class Gateway:
             self.fleet = fleet
             self._tell(lambda now: self._core.reload(now, fleet, self._state.highest))
             self._leave_out(list(told.added))
-            await self._links.add(fleet, told.opening)
+            self._links.add(fleet, told.opening)
         return told
 
     async def drain(self, limit_s: float) -> None:
