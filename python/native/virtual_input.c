@@ -77,10 +77,6 @@ static const vp_entry *find_row(const vp_virtual *fleet, uint64_t digest, uint32
 
 static void predict(vp_virtual *fleet, vp_virtual_node *node, const vp_virtual_work *work)
 {
-    if (node->faults.stall) {
-        node->counts.stalled++;
-        return;
-    }
     vp_virtual_answer *answer = &node->answers[node->next_answer];
     vp_prediction *prediction = &answer->prediction;
     const uint64_t quarter_ms = (fleet->now_ns - work->complete_ns) / 250000u;
@@ -110,13 +106,14 @@ static void predict(vp_virtual *fleet, vp_virtual_node *node, const vp_virtual_w
 static void begin_work(vp_virtual *fleet, vp_virtual_node *node, const vp_virtual_work *from)
 {
     const uint64_t takes_ns = (uint64_t)(node->answer_us + node->faults.slow_us) * 1000u;
-    if (takes_ns == 0u) {
+    if (takes_ns == 0u && !node->faults.stall) {
         predict(fleet, node, from);
         return;
     }
     node->work = *from;
     node->work.active = 1;
     node->work.due_ns = fleet->now_ns + takes_ns;
+    node->counts.stalled += node->faults.stall;
 }
 
 static void take_complete(vp_virtual *fleet, vp_virtual_node *node)
@@ -317,6 +314,12 @@ void vp_virtual_start_afresh(vp_virtual_node *node)
     memset(node->answers, 0, sizeof(node->answers));
 }
 
+/* A node that stalls never ends its work; it still takes inputs in, and says how far it is. */
+static int is_working(const vp_virtual_node *node)
+{
+    return node->work.active && !node->faults.stall;
+}
+
 void vp_virtual_do_due(vp_virtual *fleet, vp_virtual_node *node)
 {
     const uint64_t now = fleet->now_ns;
@@ -324,7 +327,7 @@ void vp_virtual_do_due(vp_virtual *fleet, vp_virtual_node *node)
         node->hello_ns = now + (uint64_t)fleet->hello_ms * 1000000u;
         vp_virtual_send_hello(fleet, node);
     }
-    if (node->work.active && now >= node->work.due_ns) {
+    if (is_working(node) && now >= node->work.due_ns) {
         node->work.active = 0;
         predict(fleet, node, &node->work);
         take_complete(fleet, node);
@@ -343,7 +346,7 @@ uint64_t vp_virtual_wake(const vp_virtual_node *node)
         return NEVER;
     }
     uint64_t wake = node->hello_ns;
-    if (node->work.active && node->work.due_ns < wake) {
+    if (is_working(node) && node->work.due_ns < wake) {
         wake = node->work.due_ns;
     }
     if (node->receiving == INPUT_RECEIVING && node->reports < GAP_REPORTS &&

@@ -57,7 +57,7 @@ typedef struct vp_virtual_counts {
     uint64_t garbled;
     uint64_t forged;
     uint64_t lies;
-    uint64_t stalled;     /**< Inputs that were not answered. */
+    uint64_t stalled;     /**< Inputs that it stalled at. */
 } vp_virtual_counts;
 
 typedef struct vp_virtual_answer {
