@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 NATIVE := pyproject.toml CMakeLists.txt python/native_build.py \
-          $(wildcard firmware/include/vp/*.h firmware/wire/*.c firmware/topk/*.c firmware/image/*.c)
+          $(wildcard firmware/include/vp/*.h firmware/wire/*.c firmware/topk/*.c firmware/image/*.c) \
+          $(wildcard python/native/*.h python/native/*.c)
 
 .PHONY: demo test lint clean
 
