@@ -125,7 +125,12 @@ class Liveness:
             node.fault_questions += 1
             node.last_discover = now
             self._out.discover(node)
+        known = node.alive and not node.unannounced and boot == node.hello_boot
+        known = known and node.admitted_to is self._fleet and _is_same_node(node.hello, hello)
         node.hello, node.hello_boot, node.unannounced = hello, boot, False
+        if known:
+            # A heartbeat: of a thousand nodes there are a thousand a second.
+            return
         against = objection(self._fleet, node, hello)
         if against is not None:
             self.set_state(now, node, "refused", against)
@@ -133,6 +138,7 @@ class Liveness:
         if restarted:
             cause = f"restarted (cause: {hello.reset_cause.name.lower()})"
             self._events.append(NodeChanged(node.id, node.state, cause))
+        node.admitted_to = self._fleet
         self._admit(now, node)
 
     def _admit(self, now: float, node: Node, news: str | None = None) -> None:
@@ -226,3 +232,26 @@ class Liveness:
     def wake_at(self) -> float:
         """When `watch` has something to do, if nothing is heard before."""
         return self._watched_at if self._touched else self._alarms.wake_at()
+
+
+def _is_same_node(before: Hello | None, now: Hello) -> bool:
+    """Whether two HELLOs differ in counts and times alone."""
+    return before is not None and (
+        before.model_hash,
+        before.classes,
+        before.channels,
+        before.capacity,
+        before.firmware,
+        before.board,
+        before.multicast,
+        before.sensor,
+    ) == (
+        now.model_hash,
+        now.classes,
+        now.channels,
+        now.capacity,
+        now.firmware,
+        now.board,
+        now.multicast,
+        now.sensor,
+    )

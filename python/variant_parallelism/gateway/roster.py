@@ -51,6 +51,8 @@ class Node:
     doubt_periods: float = _DOUBT_PERIODS
     """For how long it is doubted from then on."""
     hello: Hello | None = None
+    admitted_to: Fleet | None = None
+    """The fleet that last found nothing against what it says of itself."""
     hello_boot: int = -1
     fault: Fault | None = None
     """What reset it before its present run, if it said so."""
