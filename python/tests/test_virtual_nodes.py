@@ -216,6 +216,8 @@ def test_nodes_in_a_process_of_their_own(path: Path) -> None:
                 nodes.fault(0, NodeFaults(stall=True))
                 answer = await gateway.classify(make_image(fleet), deadline_ms=400)
                 assert 0 in answer.missing
+                every = await asyncio.gather(*(asyncio.to_thread(nodes.counts) for _ in range(20)))
+                assert all(counts.keys() == set(range(NODES)) for counts in every)
 
     run(test)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +17,10 @@ from variant_parallelism.virtual.nodes import NodeCounts
 
 
 class VirtualProcess:
-    """Runs `python -m variant_parallelism.virtual`; a context manager."""
+    """Runs `python -m variant_parallelism.virtual`; a context manager.
+
+    The methods may be called from any thread.
+    """
 
     def __init__(
         self,
@@ -30,6 +35,7 @@ class VirtualProcess:
     ) -> None:
         """`cpu`: the one processor that it may use. `sent`: a file of 65536 numbers of 8 bytes, for
         `sent_ns` of `VirtualNodes`. The rest is as there."""
+        self._asking = threading.Lock()
         options: dict[str, Any] = {
             "--nodes": None if nodes is None else ",".join(map(str, nodes)),
             "--table": table,
@@ -99,12 +105,11 @@ class VirtualProcess:
 
     def _do(self, **command: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        return self._read()
+        with self._asking:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(command) + "\n")
+                self._process.stdin.flush()
+            return self._read()
 
     def die(self, node: int) -> None:
         """No power: it hears and says nothing."""
