@@ -18,10 +18,7 @@ from sink_events import until
 from variant_parallelism.fleet import load_fleet
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_requests_in_flight_are_answered_before_the_end(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_requests_in_flight_are_answered_before_the_end(tmp_path: Path) -> None:
     async def test() -> None:
         path = write_loopback(tmp_path)
         async with nodes_of(load_fleet(path), {}) as nodes, gateway_of(path) as gateway:
@@ -30,7 +27,7 @@ def test_requests_in_flight_are_answered_before_the_end(
             await gateway.up(2)
             asking = [asyncio.create_task(gateway.classify(seed)) for seed in range(2)]
             await gateway.asked(2)
-            assert await gateway.ended(number) == 0
+            assert await gateway.ended(signal.SIGINT) == 0
             for answer in await asyncio.gather(*asking):
                 assert (len(answer["votes"]), answer["missing"]) == (2, [])
 

@@ -134,20 +134,23 @@ def test_wall_clock_jumps_change_labels_alone(
     async def test() -> None:
         fleet = loopback_fleet([], udp=2)
         changes: list[NodeChanged] = []
-        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
-            await gateway.wait_for_nodes(2, 20)
-            gateway.on_event(lambda e: changes.append(e) if isinstance(e, NodeChanged) else None)
-            wall = time.time
-            monkeypatch.setattr(time, "time", lambda: wall() + jump)
-            for seed in range(3):
-                answer = await gateway.classify(make_image(fleet, seed))
-                assert (answer.missing, answer.latency_ms < 20_000) == ((), True)
-            boot = gateway._state.boot
-        # A clock that goes back does not take the counter along; one decades ahead is not believed.
-        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
-            assert gateway._state.boot == boot + 1
-            await gateway.wait_for_nodes(2, 20)
-            assert (await gateway.classify(make_image(fleet))).missing == ()
+        async with nodes_of(fleet, {}):
+            async with Gateway(fleet, state_dir=tmp_path) as gateway:
+                await gateway.wait_for_nodes(2, 20)
+                gateway.on_event(
+                    lambda e: changes.append(e) if isinstance(e, NodeChanged) else None
+                )
+                wall = time.time
+                monkeypatch.setattr(time, "time", lambda: wall() + jump)
+                for seed in range(3):
+                    answer = await gateway.classify(make_image(fleet, seed))
+                    assert (answer.missing, answer.latency_ms < 20_000) == ((), True)
+                boot = gateway._state.boot
+            # One that goes back does not take the counter along; decades ahead are not believed.
+            async with Gateway(fleet, state_dir=tmp_path) as gateway:
+                assert gateway._state.boot == boot + 1
+                await gateway.wait_for_nodes(2, 20)
+                assert (await gateway.classify(make_image(fleet))).missing == ()
         assert changes == []
 
     run(test)
