@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from fleet_factory import KEY, make_image
 from loopback_nodes import loopback_fleet, nodes_of, run, tcp_url
+from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
-from variant_parallelism.gateway import Gateway
+from variant_parallelism.gateway import Gateway, service
 from variant_parallelism.gateway.state import StateFile, minutes_since_2024
 
 
@@ -111,6 +114,56 @@ def test_a_damaged_state_file_is_replaced(
     boot = state.next_boot()
     state.save()
     assert StateFile.load(tmp_path, "fleet", None).boot == boot
+
+
+def test_a_disk_that_hangs_costs_no_answer_and_the_newest_state_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, works = threading.Event(), threading.Event()
+
+    def fsync(file: int) -> None:
+        hangs.set()
+        assert works.wait(60)
+
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=2)
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            await gateway.wait_for_nodes(2, 20)
+            monkeypatch.setattr(os, "fsync", fsync)
+            gateway.quarantine(0, True, "first")
+            assert await asyncio.to_thread(hangs.wait, 20)
+            gateway.quarantine(0, True, "second")
+            gateway.quarantine(0, True, "third")
+            assert len((await gateway.classify(make_image(fleet))).votes) == 2
+            works.set()
+
+    try:
+        run(test)
+    finally:
+        works.set()
+    assert StateFile.load(tmp_path, "simulated", KEY).quarantined == {0: "third"}
+
+
+def test_the_end_does_not_wait_for_a_disk_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    works = threading.Event()
+
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        async with Gateway(fleet, state_dir=tmp_path):
+            monkeypatch.setattr(service, "_SAVE_LIMIT_S", 0.05)
+            monkeypatch.setattr(os, "fsync", lambda _: works.wait(60))
+        assert "simulated.json is not written after 0.05 s" in caplog.text
+        # The write that hangs must not undo what another gateway writes.
+        with pytest.raises(VpError, match="already runs here"):
+            async with Gateway(fleet, state_dir=tmp_path):
+                pass
+
+    try:
+        run(test)
+    finally:
+        works.set()
 
 
 def test_state_that_cannot_be_kept_is_a_warning(

@@ -17,6 +17,7 @@ from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.asker import Asker
 from variant_parallelism.gateway.core import Core
 from variant_parallelism.gateway.gate import Gate, Source
+from variant_parallelism.gateway.keeping import StateKeeper
 from variant_parallelism.gateway.links import Links
 from variant_parallelism.gateway.reloading import Changes, changes, check_emulated, check_reload
 from variant_parallelism.gateway.requests import Request
@@ -32,7 +33,8 @@ from variant_parallelism.gateway.types import (
     Warned,
 )
 
-_SAVE_PERIOD_S = 60.0
+_SAVE_LIMIT_S = 5.0
+"""For how long the start and the end wait for the disk."""
 
 log = logging.getLogger("variant_parallelism.gateway")
 
@@ -78,7 +80,6 @@ class Gateway:
     async def _enter(self) -> None:
         self._state = StateFile.load(self._state_dir, self.fleet.table.name, self.fleet.key)
         boot = self._state.next_boot()
-        self._state.save()
         # Random, so that a run whose counters were lost does not take a node's answer to an
         # earlier request for the answer to its own.
         self._core = Core(
@@ -88,6 +89,9 @@ class Gateway:
             on_boot=self._keep_boot,
             first_request=secrets.randbits(16),
         )
+        self._keeper = StateKeeper(self._state, self._core.highest_counters)
+        self._keeper.save()
+        await self._keeper.written(_SAVE_LIMIT_S)
         self._leave_out(list(self._core.nodes))
         self._open = True
         try:
@@ -95,7 +99,7 @@ class Gateway:
         except BaseException:
             await self._close()
             raise
-        self._saving = asyncio.create_task(self._save_now_and_then())
+        self._saving = asyncio.create_task(self._keeper.save_now_and_then())
 
     def _leave_out(self, nodes: list[int]) -> None:
         """Those of these nodes that the operator left out before."""
@@ -132,7 +136,7 @@ class Gateway:
         self._core.quarantine(self._loop.time(), node_id, on, reason)
         kept = {k: v for k, v in self._state.quarantined.items() if k not in self._core.nodes}
         self._state.quarantined = kept | self._core.quarantined()
-        self._save()
+        self._keeper.save()
         self._flush()
 
     def on_event(self, listener: Callable[[Event], None]) -> Callable[[], None]:
@@ -252,7 +256,7 @@ class Gateway:
         async with self._reloading:
             check_reload(self.fleet, fleet)
             await self._links.prepare(fleet)
-            self._save()
+            self._keeper.save()
             told = changes(self.fleet, fleet)
             await self._links.release(told.closing)
             self.fleet = fleet
@@ -264,7 +268,7 @@ class Gateway:
     async def drain(self, limit_s: float) -> None:
         """Take no more requests, let those in flight end for at most `limit_s`, refuse the rest."""
         self._draining = True
-        self._save()
+        self._keeper.save()
         if self._waiting:
             await asyncio.wait(self._waiting.values(), timeout=limit_s)
         self._refuse("the gateway is stopping")
@@ -375,23 +379,16 @@ class Gateway:
             self._timer.cancel()
         await self._links.close()
         self._refuse("the gateway was closed")
-        self._save()
-        self._lock.release()
+        self._keeper.save()
+        # What is still being written must not replace the file of the next gateway.
+        if await self._keeper.written(_SAVE_LIMIT_S):
+            self._lock.release()
 
     # Keeping counters.
 
     def _keep_boot(self, boot: int) -> None:
         self._state.boot = boot
-        self._save()
-
-    def _save(self) -> None:
-        self._state.highest.update(self._core.highest_counters())
-        self._state.save()
-
-    async def _save_now_and_then(self) -> None:
-        while True:
-            await asyncio.sleep(_SAVE_PERIOD_S)
-            self._save()
+        self._keeper.save()
 
 
 def _seconds(milliseconds: float | None) -> float | None:

@@ -103,15 +103,22 @@ class StateFile:
 
     def save(self) -> None:
         """Write the file whole or not at all; a failure is logged once, until it works again."""
+        self.write(self.text())
+
+    def text(self) -> str:
+        """What the file is to hold."""
         keys = dict(self._of_other_keys)
         if self.key_id:
             keys[self.key_id] = self.highest
-        kept = {"boot": self.boot, "keys": keys, "quarantined": self.quarantined}
+        return json.dumps({"boot": self.boot, "keys": keys, "quarantined": self.quarantined})
+
+    def write(self, text: str) -> None:
+        """The same as `save` with the text of an earlier moment, in any thread."""
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("w", encoding="utf-8") as file:
-                json.dump(kept, file)
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, self.path)
