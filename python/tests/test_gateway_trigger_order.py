@@ -121,6 +121,21 @@ def test_a_slow_node_is_waited_for_a_little_and_misses_nothing() -> None:
     assert max(quick) < 100 and last > 2
 
 
+@pytest.mark.parametrize("nodes", [8, 40])
+def test_a_group_whose_answers_pour_in_is_not_asked_one_by_one(nodes: int) -> None:
+    world = fleet_of(nodes)
+    for at, node in enumerate(world.nodes.values()):
+        node.compute_s, node.capture_s = 0.001, 0.2 * (at + 1) / nodes
+    before = len(world.sent)
+    asked = [world.trigger(deadline_s=5) for _ in range(4)]
+    for request in asked:
+        check(world, world.answer_of(request), list(range(nodes)))
+    sent = triggers(world, before)
+    assert [(to, body.request) for to, body in sent if not body.report] == [
+        (None, request) for request in asked
+    ]
+
+
 def is_trigger(data: bytes) -> bool:
     return wire.peek(data).type is wire.MessageType.TRIGGER
 

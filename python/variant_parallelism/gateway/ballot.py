@@ -136,6 +136,10 @@ class Ballot:
         """From the question to the vote of a node that voted."""
         return float(self._rows[slot].at - self._rows[slot].sent)
 
+    def votes_since(self, then: float) -> int:
+        """Votes that came after `then`."""
+        return int(np.count_nonzero((self.states & HERE > 0) & (self.rows["at"] > then)))
+
     def sent_to(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """When it first went out to each of these nodes; infinity where it has not."""
         rows = self.rows[slots]

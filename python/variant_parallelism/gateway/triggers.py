@@ -29,6 +29,9 @@ _HOLD_TIMEOUTS = 2
 _HOLD_SHARE = 0.25
 """How long the group waits for a member: so many time-outs, or this part of its usual time to an
 answer."""
+_SOON = 4
+"""Pauses of half the time that a group has to itself, in which the rest of its answers is to come
+if that is to go on."""
 _MUTE = 2
 """Questions in a row without any answer after which a node is not waited for."""
 _MAX_DOUBLINGS = 1
@@ -225,6 +228,8 @@ class Triggers:
         if first is None:
             return
         self._tell_together(now, first)
+        if now >= first.rest_until > _AT_ONCE and not first.waiting:
+            self._rest_on(now, first)
         if now < first.rest_until and not first.waiting:
             self._look_at = first.rest_until if len(self._open) > 1 else _NEVER
             return
@@ -250,6 +255,14 @@ class Triggers:
             trigger.is_fresh = False
             trigger.rest_until = now + _hold_s(next(iter(self._nodes.values())))
             trigger.ask_at = now + _FIRST_LOOK_S
+
+    def _rest_on(self, now: float, trigger: _Trigger) -> None:
+        """Let others wait on while a group's answers pour in: while so many came lately that the
+        rest is here soon. To look at all nodes one by one, and tell them so, would take longer."""
+        pause = _hold_s(next(iter(self._nodes.values()))) / 2
+        ballot = trigger.request.ballot
+        if _SOON * ballot.votes_since(now - pause) >= ballot.asked - ballot.here > 0:
+            trigger.rest_until = now + pause
 
     def _send(self, now: float, trigger: _Trigger, busy: set[int]) -> None:
         """Tell those that are ready; `busy` work on another trigger, or wait for an older one."""
