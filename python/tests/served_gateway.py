@@ -67,7 +67,11 @@ async def served(
     try:
         async with asyncio.timeout(LIMIT_S), Gateway(fleet, state_dir=folder) as gateway:
             server = HttpServer(gateway, "127.0.0.1:0")
-            server.start((lambda: (b"# up\n", "text/plain")) if metrics else None)
+
+            async def render_metrics() -> tuple[bytes, str]:
+                return b"# up\n", "text/plain"
+
+            server.start(render_metrics if metrics else None)
             try:
                 await gateway.wait_for_nodes(NODES if alive else 0, 20)
                 known = options.model_copy(update={"http": f"127.0.0.1:{server.port}"})

@@ -23,7 +23,7 @@ from sink_events import VARIANTS, answered, one_of_each, until
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, load_fleet
 from variant_parallelism.gateway import Answered, Gateway
-from variant_parallelism.gateway.sinks import make_sinks
+from variant_parallelism.gateway.sinks import exposition, make_sinks, prometheus
 from variant_parallelism.gateway.sinks.fan_out import Sinks
 from variant_parallelism.gateway.sinks.homeassistant import Topics, discovery_config
 from variant_parallelism.gateway.sinks.json_lines import JsonLinesSink
@@ -201,7 +201,7 @@ def test_prometheus_reads_counts_latencies_and_sinks(tmp_path: Path) -> None:
             await until(lambda: gateway.nodes()[2].state == "dead")
             gateway.quarantine(1, True, "dirty")
             await until(lambda: sinks.status()[0].waiting == 0)
-            metrics, content_type = sinks.render_metrics()
+            metrics, content_type = await sinks.render_metrics()
         assert content_type.startswith("text/plain")
         found = samples(metrics)
         assert found["vp_requests_total", ""] == found["vp_answers_total", ""] == 4
@@ -241,6 +241,44 @@ def test_metrics_are_served_beside_the_api(tmp_path: Path) -> None:
     run(test)
 
 
+def test_a_gateway_goes_on_while_its_metrics_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(*metric: Any) -> str:
+        begun.set()
+        assert may_end.wait(60)
+        return exposition.family(*metric)
+
+    async def test() -> None:
+        fleet = fleet_in(tmp_path, {})
+        async with nodes_of(fleet, {}), Gateway(fleet, state_dir=tmp_path) as gateway:
+            await gateway.wait_for_nodes(2, 20)
+            monkeypatch.setattr(prometheus, "family", slow)
+            metrics = Metrics(gateway, lambda: [])
+            texts = [asyncio.create_task(metrics.render()) for _ in range(2)]
+            assert await asyncio.to_thread(begun.wait, 20)
+            assert len((await gateway.classify(make_image(fleet))).votes) == 2
+            may_end.set()
+            one, other = await asyncio.gather(*texts)
+            # Of the moment that was asked about; and written once.
+            assert one[0] is other[0] and samples(one[0])["vp_requests_total", ""] == 0
+
+    try:
+        run(test)
+    finally:
+        may_end.set()
+
+
+def test_names_in_metrics_are_read_back_as_they_are() -> None:
+    name = 'a "b" \\n c\\\n'
+    text = exposition.family("vp_x_total", "counter", "X", [("", exposition.labels(sink=name), 3)])
+    (family,) = text_string_to_metric_families(text)
+    assert family.type == "counter"
+    assert [(sample.labels, sample.value) for sample in family.samples] == [({"sink": name}, 3.0)]
+
+
 def test_latencies_fall_into_their_buckets(tmp_path: Path) -> None:
     async def test() -> None:
         fleet = fleet_in(tmp_path, {}, udp=3)
@@ -248,7 +286,7 @@ def test_latencies_fall_into_their_buckets(tmp_path: Path) -> None:
             metrics = Metrics(gateway, lambda: [])
             for latency_ms in (0.5, 1.0, 1.5, 10_000.0, 10_001.0):
                 metrics.observe(answered(1, latency_ms=latency_ms))
-            found = samples(metrics.render()[0])
+            found = samples((await metrics.render())[0])
         buckets = [
             found["vp_answer_latency_seconds_bucket", bound]
             for bound in ("0.001", "0.002", "5.0", "10.0", "+Inf")

@@ -51,9 +51,9 @@ class Sinks:
         """How each sink is doing."""
         return [sink.status() for sink in self._sinks.values()]
 
-    def render_metrics(self) -> tuple[bytes, str]:
-        """What Prometheus is to read, and its content type. In the gateway's event loop."""
-        return self._metrics.render()
+    async def render_metrics(self) -> tuple[bytes, str]:
+        """What Prometheus is to read, and its content type."""
+        return await self._metrics.render()
 
     def listen(self, event: Event) -> None:
         """Hand an event on; never waits, never raises."""

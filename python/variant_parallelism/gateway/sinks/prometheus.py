@@ -6,26 +6,20 @@ buckets, since an answer must not wait for them.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
+from dataclasses import dataclass
 
 from variant_parallelism.gateway.service import Gateway
+from variant_parallelism.gateway.sinks.exposition import CONTENT_TYPE, Sample, family, labels, one
 from variant_parallelism.gateway.sinks.sink import SinkStatus
 from variant_parallelism.gateway.types import Answered, Event, NodeStatus, Vote
 from variant_parallelism.gateway.votes import Votes
 
 _BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_BUCKETS = tuple(labels(le=str(bound)) for bound in (*_BOUNDS_S, "+Inf"))
 
 _SINK_COUNTERS = {
     "written": "Events that a sink has written",
@@ -52,30 +46,74 @@ class Histogram:
         self._counts[bisect_left(_BOUNDS_S, seconds)] += 1
         self._sum += seconds
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """(upper bound, observations up to it), as Prometheus wants them."""
-        total, rising = 0, []
-        for bound, count in zip([*map(str, _BOUNDS_S), "+Inf"], self._counts, strict=True):
+    def copy(self) -> Histogram:
+        """As it is now."""
+        other = Histogram()
+        other._counts, other._sum = self._counts.copy(), self._sum
+        return other
+
+    def samples(self, of: str = "") -> Iterable[Sample]:
+        """What Prometheus wants: of each bucket, the observations up to its upper bound."""
+        total = 0
+        for bucket, count in zip(_BUCKETS, self._counts, strict=True):
             total += count
-            rising.append((bound, float(total)))
-        return rising
-
-    @property
-    def sum(self) -> float:
-        """Of all observations, in seconds."""
-        return self._sum
+            yield "_bucket", f"{of},{bucket}" if of else bucket, total
+        yield "_count", of, total
+        yield "_sum", of, self._sum
 
 
-class Metrics(Collector):
-    """One gateway's metrics, in a registry of their own."""
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """All that is to be told, of one moment."""
+
+    fleet: dict[str, int]
+    shared: dict[str, int]
+    nodes: Sequence[NodeStatus]
+    answers: Histogram
+    votes: dict[int, Histogram]
+    """By node; one that never answered has none."""
+    sinks: Sequence[SinkStatus]
+
+    def text(self) -> bytes:
+        """The exposition. In any thread."""
+        named = [(labels(node=str(node.id), variant=node.variant), node) for node in self.nodes]
+        return "".join(
+            (
+                *_counters("vp_", "Of the whole fleet", self.fleet),
+                *_counters("vp_shared_", "With other gateways", self.shared),
+                *_node_counters(named),
+                *_node_states(named),
+                *_node_estimates(named),
+                family(
+                    "vp_answer_latency_seconds",
+                    "histogram",
+                    "From the request to its answer",
+                    self.answers.samples(),
+                ),
+                family(
+                    "vp_node_latency_seconds",
+                    "histogram",
+                    "From the first chunk sent to a node to its vote",
+                    (
+                        sample
+                        for name, node in named
+                        for sample in self.votes.get(node.id, _NOTHING).samples(name)
+                    ),
+                ),
+                *_sink_metrics(self.sinks),
+            )
+        ).encode()
+
+
+class Metrics:
+    """One gateway's metrics."""
 
     def __init__(self, gateway: Gateway, sinks: Callable[[], Sequence[SinkStatus]]) -> None:
         self._gateway = gateway
         self._sinks = sinks
         self._answers = Histogram()
         self._votes: defaultdict[int, Histogram] = defaultdict(Histogram)
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
+        self._rendering: asyncio.Task[bytes] | None = None
 
     def observe(self, event: Event) -> None:
         """Take an event's latencies."""
@@ -84,74 +122,23 @@ class Metrics(Collector):
             for node, latency_ms in _latencies_of(event.answer.votes):
                 self._votes[node].observe(latency_ms / 1000)
 
-    def render(self) -> tuple[bytes, str]:
-        """The exposition and its content type. In the gateway's event loop."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
-
-    def collect(self) -> Iterable[Metric]:
-        """For the registry."""
-        nodes = self._gateway.nodes()
-        yield from self._fleet_counters()
-        yield from self._shared_counters()
-        yield from _node_counters(nodes)
-        yield from _node_states(nodes)
-        yield from _node_estimates(nodes)
-        yield from self._latencies(nodes)
-        yield from self._sink_metrics()
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: the gateway may not be open yet."""
-        return []
-
-    def _fleet_counters(self) -> Iterable[Metric]:
-        for name, count in self._gateway.counters.as_dict().items():
-            yield CounterMetricFamily(
-                f"vp_{name}", f"Of the whole fleet: {name.replace('_', ' ')}", value=count
-            )
-
-    def _shared_counters(self) -> Iterable[Metric]:
-        for name, count in self._gateway.shared_counts().items():
-            yield CounterMetricFamily(
-                f"vp_shared_{name}", f"With other gateways: {name.replace('_', ' ')}", value=count
-            )
-
-    def _latencies(self, nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
-        yield HistogramMetricFamily(
-            "vp_answer_latency_seconds",
-            "From the request to its answer",
-            buckets=self._answers.buckets(),
-            sum_value=self._answers.sum,
+    def numbers(self) -> Numbers:
+        """As they are now. In the gateway's event loop."""
+        return Numbers(
+            self._gateway.counters.as_dict(),
+            self._gateway.shared_counts(),
+            self._gateway.nodes(),
+            self._answers.copy(),
+            {node: histogram.copy() for node, histogram in self._votes.items()},
+            self._sinks(),
         )
-        votes = HistogramMetricFamily(
-            "vp_node_latency_seconds",
-            "From the first chunk sent to a node to its vote",
-            labels=["node", "variant"],
-        )
-        for node in nodes:
-            histogram = self._votes[node.id]
-            votes.add_metric(
-                [str(node.id), node.variant],
-                buckets=histogram.buckets(),
-                sum_value=histogram.sum,
-            )
-        yield votes
 
-    def _sink_metrics(self) -> Iterable[Metric]:
-        sinks = self._sinks()
-        for name, text in _SINK_COUNTERS.items():
-            counter = CounterMetricFamily(f"vp_sink_{name}", text, labels=["sink"])
-            for sink in sinks:
-                counter.add_metric([sink.name], getattr(sink, name))
-            yield counter
-        for name, text in (
-            ("waiting", "Events that a sink has not written yet"),
-            ("failing", "1 where a sink cannot be written now"),
-        ):
-            gauge = GaugeMetricFamily(f"vp_sink_{name}", text, labels=["sink"])
-            for sink in sinks:
-                value = sink.waiting if name == "waiting" else sink.trouble is not None
-                gauge.add_metric([sink.name], value)
-            yield gauge
+    async def render(self) -> tuple[bytes, str]:
+        """The exposition and its content type. Those who ask at one time get the same."""
+        if self._rendering is None or self._rendering.done():
+            # Answers wait for the numbers alone: the text of hundreds of nodes is long.
+            self._rendering = asyncio.create_task(asyncio.to_thread(self.numbers().text))
+        return await asyncio.shield(self._rendering), CONTENT_TYPE
 
 
 def _latencies_of(votes: Sequence[Vote]) -> Iterable[tuple[int, float]]:
@@ -161,39 +148,63 @@ def _latencies_of(votes: Sequence[Vote]) -> Iterable[tuple[int, float]]:
     return ((vote.node, vote.latency_ms) for vote in votes)
 
 
-def _node_counters(nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
+def _counters(prefix: str, what: str, counts: dict[str, int]) -> Iterable[str]:
+    for name, count in counts.items():
+        text = f"{what}: {name.replace('_', ' ')}"
+        yield one(f"{prefix}{name}_total", "counter", text, count)
+
+
+def _node_counters(named: Sequence[tuple[str, NodeStatus]]) -> Iterable[str]:
     """One metric a counter, with a sample a node."""
-    if not nodes:
-        return
-    counts = {node.id: node.counters.as_dict() for node in nodes}
-    for name in counts[nodes[0].id]:
-        counter = CounterMetricFamily(
-            f"vp_node_{name}",
-            f"Of one node: {name.replace('_', ' ')}",
-            labels=["node", "variant"],
+    counts = [(name, node.counters.as_dict()) for name, node in named]
+    for counter in counts[0][1] if counts else ():
+        yield family(
+            f"vp_node_{counter}_total",
+            "counter",
+            f"Of one node: {counter.replace('_', ' ')}",
+            [("", name, of_node[counter]) for name, of_node in counts],
         )
-        for node in nodes:
-            counter.add_metric([str(node.id), node.variant], counts[node.id][name])
-        yield counter
 
 
-def _node_states(nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
-    for name, text, states in (
+def _node_states(named: Sequence[tuple[str, NodeStatus]]) -> Iterable[str]:
+    boards = [(f"{name},{labels(board=node.board)}", node.state) for name, node in named]
+    for metric, text, states in (
         ("up", "1 where the node is up, in quarantine or not", ("up", "quarantined")),
         ("quarantined", "1 where the node is up, but its votes do not count", ("quarantined",)),
     ):
-        gauge = GaugeMetricFamily(f"vp_node_{name}", text, labels=["node", "variant", "board"])
-        for node in nodes:
-            gauge.add_metric([str(node.id), node.variant, node.board], node.state in states)
-        yield gauge
+        samples = [("", name, int(state in states)) for name, state in boards]
+        yield family(f"vp_node_{metric}", "gauge", text, samples)
 
 
-def _node_estimates(nodes: Sequence[NodeStatus]) -> Iterable[Metric]:
+def _node_estimates(named: Sequence[tuple[str, NodeStatus]]) -> Iterable[str]:
     """Shares of 0 to 1; a node of which nothing is known yet has no sample."""
-    for name, text in _ESTIMATES.items():
-        gauge = GaugeMetricFamily(f"vp_node_{name}_ratio", text, labels=["node", "variant"])
-        for node in nodes:
-            value = None if node.estimate is None else getattr(node.estimate, name)
-            if value is not None:
-                gauge.add_metric([str(node.id), node.variant], value)
-        yield gauge
+    for metric, text in _ESTIMATES.items():
+        known = [
+            ("", name, getattr(node.estimate, metric))
+            for name, node in named
+            if node.estimate is not None
+        ]
+        samples = [sample for sample in known if sample[2] is not None]
+        yield family(f"vp_node_{metric}_ratio", "gauge", text, samples)
+
+
+def _sink_metrics(sinks: Sequence[SinkStatus]) -> Iterable[str]:
+    named = [(labels(sink=sink.name), sink) for sink in sinks]
+    for counter, text in _SINK_COUNTERS.items():
+        samples = [("", name, getattr(sink, counter)) for name, sink in named]
+        yield family(f"vp_sink_{counter}_total", "counter", text, samples)
+    yield family(
+        "vp_sink_waiting",
+        "gauge",
+        "Events that a sink has not written yet",
+        [("", name, sink.waiting) for name, sink in named],
+    )
+    yield family(
+        "vp_sink_failing",
+        "gauge",
+        "1 where a sink cannot be written now",
+        [("", name, int(sink.trouble is not None)) for name, sink in named],
+    )
+
+
+_NOTHING = Histogram()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -33,12 +34,13 @@ def fleet_routes(web: Web) -> APIRouter:
 
     @router.get("/v1/nodes", summary="Every node and how it does", response_model=Nodes)
     async def nodes() -> JSONResponse:
-        return JSONResponse(
-            {
-                "fleet": web.gateway.fleet.table.name,
-                "nodes": [node_json(node) for node in web.gateway.nodes()],
-            }
-        )
+        fleet, statuses = web.gateway.fleet.table.name, web.gateway.nodes()
+
+        def reply() -> JSONResponse:
+            return JSONResponse({"fleet": fleet, "nodes": [node_json(node) for node in statuses]})
+
+        # Hundreds of nodes take a while.
+        return await asyncio.to_thread(reply)
 
     @router.post(
         "/v1/nodes/{node}/quarantine",
@@ -74,7 +76,7 @@ def fleet_routes(web: Web) -> APIRouter:
     async def metrics() -> Response:
         if web.metrics is None:
             raise Problem(404, "this gateway has no metrics")
-        body, content_type = web.metrics()
+        body, content_type = await web.metrics()
         return Response(body + http_metrics(web.counters), headers={"Content-Type": content_type})
 
     return router

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from variant_parallelism.api import HttpCounters
+from variant_parallelism.gateway.sinks.exposition import one
 
 _GAUGES = {
     "in_flight": "Images and triggers being answered",
@@ -30,19 +25,9 @@ _TEXTS = {
 }
 
 
-class _Counts(Collector):
-    def __init__(self, counters: HttpCounters) -> None:
-        self._counts = counters.as_dict()
-
-    def collect(self) -> Iterable[Metric]:
-        for name, text in _TEXTS.items():
-            yield CounterMetricFamily(f"vp_http_{name}", text, value=self._counts[name])
-        for name, text in _GAUGES.items():
-            yield GaugeMetricFamily(f"vp_http_{name}", text, value=self._counts[name])
-
-
 def http_metrics(counters: HttpCounters) -> bytes:
     """The exposition, to be put after that of the gateway: no name is in both."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Counts(counters))
-    return generate_latest(registry)
+    counts = counters.as_dict()
+    lines = [one(f"vp_http_{name}_total", "counter", _TEXTS[name], counts[name]) for name in _TEXTS]
+    lines += [one(f"vp_http_{name}", "gauge", text, counts[name]) for name, text in _GAUGES.items()]
+    return "".join(lines).encode()

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import uvicorn
@@ -80,7 +80,9 @@ class HttpServer:
         """Of this API's requests and connections."""
         return self._web.counters
 
-    def start(self, render_metrics: Callable[[], tuple[bytes, str]] | None = None) -> None:
+    def start(
+        self, render_metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None = None
+    ) -> None:
         """Serve from here on; `/metrics` is what `render_metrics` gives, with its content type."""
         self._web.metrics = render_metrics
         self._web.hub.start()
