@@ -84,7 +84,7 @@ class Answering:
 
     def _without_source(self) -> list[int]:
         """Nodes that announced themselves, but no input source."""
-        if self._gate.has_source[self._gate.present].all():
+        if self._gate.crowd.all_have_source:
             return []
         nodes = self._nodes.values()
         return [node.id for node in nodes if node.hello is not None and not node.has_source]

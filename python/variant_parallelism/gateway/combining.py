@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism._native import ffi, lib
-from variant_parallelism.aggregate import make_combiner, winner
+from variant_parallelism.aggregate import make_combiner
 from variant_parallelism.fleet import Fleet
-from variant_parallelism.gateway.ballot import HERE
 from variant_parallelism.gateway.gate import Gate
 from variant_parallelism.gateway.requests import Request
 from variant_parallelism.gateway.types import Answer
@@ -48,6 +47,17 @@ class FleetCombiner:
             fleet.table.judging.liars,
         )
 
+        self._last = (self._ids, np.arange(len(nodes)))
+
+    def _rows(self, nodes: NDArray[np.int64]) -> NDArray[np.intp]:
+        """The places of these nodes by rising id; of an array that nobody writes to, kept."""
+        last, rows = self._last
+        if nodes is not last:
+            rows = np.searchsorted(self._ids, nodes)
+            if not nodes.flags.writeable:
+                self._last = nodes, rows
+        return rows
+
     @property
     def linear(self) -> bool:
         """See `aggregate.Combiner`."""
@@ -71,7 +81,7 @@ class FleetCombiner:
         trust: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """See `Combiner`; `trust` (V,) is how far each node is believed, 0 to 1."""
-        rows = np.searchsorted(self._ids, nodes)
+        rows = self._rows(nodes)
         if self.linear:
             return combine_linear(classes, scores, self.weights[rows], self._combine.classes)
         return self._combine(rows, classes, scores, trust)
@@ -83,17 +93,17 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
     Votes of quarantined nodes count if there are no others.
     """
     ballot = request.ballot
-    here = gate.by_id(np.flatnonzero(ballot.states & HERE))
+    here = gate.voters(ballot)
     votes = _votes(gate, request, here)
     spared, missing, errors = _without_vote(gate, request, votes, here)
     best = name = score = None
     if len(here):
         counted = votes.counted
-        if counted.all():
+        if not gate.crowd.any_quarantined or counted.all():
             shares = combiner(votes.nodes, votes.classes, votes.scores)
         else:
             shares = combiner(votes.nodes[counted], votes.classes[counted], votes.scores[counted])
-        best = int(winner(shares))
+        best = int(shares.argmax())
         name, score = fleet.manifest.classes[best], float(shares[best])
     else:
         shares = np.zeros(len(fleet.manifest.classes))
@@ -114,6 +124,10 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
 
 
 def _votes(gate: Gate, request: Request, slots: NDArray[np.intp]) -> Votes:
+    crowd = gate.crowd
+    if slots is crowd.slots and not crowd.any_quarantined:
+        rows = request.ballot.rows
+        return Votes(crowd.ids, gate.names, rows, request.k, request.started, crowd.trues)
     rows = request.ballot.rows[slots]
     counted = gate.quarantined[slots] == 0
     if not counted.any():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variant_parallelism._native import ffi, lib
-from variant_parallelism.gateway.ballot import Ballot
+from variant_parallelism.gateway.ballot import HERE, Ballot
 from variant_parallelism.gateway.types import Counters
 from variant_parallelism.wire import Prediction
 
@@ -81,6 +81,25 @@ class Release(NamedTuple):
     time_s: float
 
 
+class Crowd(NamedTuple):
+    """What holds for all nodes, until one of them changes. Nobody writes to the arrays."""
+
+    slots: NDArray[np.intp]
+    """0, 1, ...: a slot for each node that there is or was."""
+    ids: NDArray[np.int64]
+    """By slot."""
+    trues: NDArray[np.bool_]
+    """True for each slot."""
+    able: NDArray[np.intp]
+    """Slots of the nodes that may be asked."""
+    able_with_source: NDArray[np.intp]
+    """Of those, the ones with an input source."""
+    all_have_source: bool
+    """Whether no node of the fleet is without one."""
+    any_quarantined: bool
+    """Whether any node's votes are only noted."""
+
+
 class Gate:
     """A fleet's nodes as C knows them, each at a slot of its own that is never used again."""
 
@@ -94,6 +113,7 @@ class Gate:
         self._nodes: Any = ffi.NULL
         self._counts: Any = ffi.NULL
         self._ids_rise = True
+        self._crowd: Crowd | None = None
         self._reserve(max(1, room))
 
     def _reserve(self, room: int) -> None:
@@ -161,10 +181,35 @@ class Gate:
         """The node at a slot."""
         return int(self._nodes[slot].id)
 
+    @property
+    def crowd(self) -> Crowd:
+        """What holds for all nodes together."""
+        if self._crowd is None:
+            seen = self._seen[: self._c.size]
+            self._crowd = Crowd(
+                _fixed(np.arange(len(seen))),
+                _fixed(seen["id"].astype(np.int64)),
+                _fixed(np.ones(len(seen), np.bool_)),
+                _fixed(np.flatnonzero(seen["alive"])),
+                _fixed(np.flatnonzero(seen["alive"] & seen["source"])),
+                bool(seen["source"][seen["present"]].all()),
+                bool(seen["quarantined"].any()),
+            )
+        return self._crowd
+
+    def changed(self) -> None:
+        """A node's state, abilities or place are other ones now."""
+        self._crowd = None
+
     def able(self, *, with_source: bool) -> NDArray[np.intp]:
         """The slots of the nodes that may be asked; of those with an input source, if so wanted."""
-        seen = self._seen[: self._c.size]
-        return np.flatnonzero(seen["alive"] & seen["source"] if with_source else seen["alive"])
+        return self.crowd.able_with_source if with_source else self.crowd.able
+
+    def voters(self, ballot: Ballot) -> NDArray[np.intp]:
+        """The slots of the nodes whose votes are here, in the order of their ids."""
+        if ballot.here == self._c.size and self._ids_rise:
+            return self.crowd.slots
+        return self.by_id(np.flatnonzero(ballot.states & HERE))
 
     def by_id(self, slots: NDArray[np.intp]) -> NDArray[np.intp]:
         """The same slots, which rise, in the order of their nodes' ids."""
@@ -186,12 +231,14 @@ class Gate:
         if highest is not None:
             node.replay.highest, node.replay.seen = highest, 2**64 - 1
         self._c.size = slot + 1
+        self.changed()
         return slot
 
     def retire(self, slot: int) -> None:
         """A node is of the fleet no more: whatever comes from its address is foreign."""
         node = self._nodes[slot]
         node.present = node.open = node.awaited = 0
+        self.changed()
         self.set_address(slot, None)
 
     def node(self, slot: int) -> Any:
@@ -335,6 +382,11 @@ class Gate:
                 len(pairs),
             )
         )
+
+
+def _fixed(array: NDArray[Any]) -> NDArray[Any]:
+    array.setflags(write=False)
+    return array
 
 
 def _source(record: Any) -> Source:

@@ -118,6 +118,7 @@ class Node:
         gated.quarantined = self.quarantine is not None
         gated.hears = self.alive and self.listens
         gated.source = self.has_source
+        self.gate.changed()
         self.publish_work()
 
     def publish_work(self) -> None:

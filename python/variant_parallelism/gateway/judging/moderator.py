@@ -131,7 +131,7 @@ class Moderator:
         """Of a request that nobody who counts is waited for: whether there is nobody else whose
         vote would keep it from being lost."""
         ballot = request.ballot
-        if ballot.here and (not self._gate.quarantined.any() or self._votes(request)):
+        if ballot.here and (not self._gate.crowd.any_quarantined or self._votes(request)):
             return True
         nodes = [node for node in self._nodes.values() if node.alive and request.asked(node)]
         if any(not request.settled(node) for node in nodes):
@@ -140,7 +140,7 @@ class Moderator:
 
     def _votes(self, request: Request) -> int:
         """Votes that count."""
-        if not self._gate.quarantined.any():
+        if not self._gate.crowd.any_quarantined:
             return request.ballot.here
         states = request.ballot.states
         left_out = self._gate.quarantined[: len(states)]
@@ -151,7 +151,7 @@ class Moderator:
         return self.judge.quorum(self._votes(request) + ballot.awaited, self._caught())
 
     def _caught(self) -> int:
-        if not self._gate.quarantined.any():
+        if not self._gate.crowd.any_quarantined:
             return 0
         nodes = self._nodes.values()
         return sum(
@@ -225,14 +225,15 @@ class Moderator:
             gate.count(NOBODY, "early")
             gate.count(NOBODY, "spared", len(spared))
             gate.count_many(spared, {"spared": 1})
-        any_left_out = gate.quarantined.any()
+        any_left_out = gate.crowd.any_quarantined
         if now < self._learn_at and not any_left_out:
             return
         votes, states = answer.votes, request.ballot.states
         assert isinstance(votes, Votes)
-        here = gate.by_id(np.flatnonzero(states & HERE))
-        for slot in here[~votes.counted].tolist():
-            gate.count(slot, "uncounted")
+        here = gate.voters(request.ballot)
+        if any_left_out:
+            for slot in here[~votes.counted].tolist():
+                gate.count(slot, "uncounted")
         if now < self._learn_at:
             return
         self._learn_at = now + _LEARN_GAP_S
