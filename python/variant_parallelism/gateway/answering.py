@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 
 import numpy as np
@@ -11,7 +12,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.alarms import Alarms
 from variant_parallelism.gateway.ballot import ASKED, HERE
-from variant_parallelism.gateway.combining import conclude
+from variant_parallelism.gateway.combining import conclude, lost
 from variant_parallelism.gateway.gate import NOBODY, Gate
 from variant_parallelism.gateway.judging.moderator import Moderator
 from variant_parallelism.gateway.liveness import Liveness
@@ -19,8 +20,10 @@ from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook, check, check_terms
 from variant_parallelism.gateway.roster import Node
 from variant_parallelism.gateway.sending import Sending
-from variant_parallelism.gateway.types import Answered, Event
+from variant_parallelism.gateway.types import Answer, Answered, Event, Warned
 from variant_parallelism.wire import ErrorCode, NodeError, Prediction
+
+log = logging.getLogger("variant_parallelism.gateway")
 
 
 class Answering:
@@ -196,20 +199,30 @@ class Answering:
             return
         self._concluded_at = now
         dirty, self._dirty = self._dirty, {}
-        for request in dirty:
-            if self._is_open(request) and not request.ballot.here and not request.ballot.awaited:
-                self._ask_others(request)
         dirty.update(dict.fromkeys(self._deadlines.due(now)))
         for request in dirty:
             if not self._is_open(request):
                 continue
-            if now >= request.deadline or self.moderator.is_over(now, request):
-                self._finish(now, request)
-            else:
-                self._deadlines.set(request, request.plan.wake_at(request.deadline))
+            try:
+                self._look_at(now, request)
+            except Exception as error:
+                # A mistake in one request must neither leave it open nor stop the others.
+                log.exception("request %d failed", request.id)
+                self._fail(now, request, error)
 
     def _is_open(self, request: Request) -> bool:
         return self._book.open.get(request.id) is request
+
+    def _look_at(self, now: float, request: Request) -> None:
+        if now >= request.deadline:
+            self._finish(now, request)
+            return
+        if not request.ballot.here and not request.ballot.awaited:
+            self._ask_others(request)
+        if self.moderator.is_over(now, request):
+            self._finish(now, request)
+        else:
+            self._deadlines.set(request, request.plan.wake_at(request.deadline))
 
     def _ask_others(self, request: Request) -> None:
         """Ask whoever is alive about a request that nobody answered or still may answer."""
@@ -224,18 +237,27 @@ class Answering:
 
     def _finish(self, now: float, request: Request) -> None:
         ballot = request.ballot
-        self._gate.count(NOBODY, "answers" if ballot.here else "lost")
+        combiner = request.combiner or self.moderator.combiner
+        answer = conclude(self._fleet, combiner, self._gate, request, now)
         if ballot.here < self._gate.size:
             silent = np.flatnonzero(ballot.states & (ASKED | HERE) == ASKED)
             self._gate.count_many(silent, {"lost": 1})
+        self._end(request, answer)
+        self.moderator.ended(now, request, answer)
+
+    def _fail(self, now: float, request: Request, error: Exception) -> None:
+        """A request ends without an answer, because of a mistake of ours."""
+        self._events.append(Warned(f"request {request.id} failed: {error!r}; this is a bug"))
+        if self._is_open(request):
+            self._end(request, lost(self._fleet, self._gate, request, now))
+
+    def _end(self, request: Request, answer: Answer) -> None:
+        self._gate.count(NOBODY, "lost" if answer.class_index is None else "answers")
         image = None
         if not request.triggered:
             image = np.frombuffer(request.data, np.uint8).reshape(request.shape)
-        combiner = request.combiner or self.moderator.combiner
-        answer = conclude(self._fleet, combiner, self._gate, request, now)
         self._events.append(Answered(answer, image))
         self._forget(request)
-        self.moderator.ended(now, request, answer)
 
     def _forget(self, request: Request) -> None:
         self._deadlines.forget(request)

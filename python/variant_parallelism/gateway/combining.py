@@ -54,6 +54,8 @@ class FleetCombiner:
         last, rows = self._last
         if nodes is not last:
             rows = np.searchsorted(self._ids, nodes)
+            if not (self._ids.take(rows, mode="clip") == nodes).all():
+                raise ValueError(f"not all of the nodes {nodes.tolist()} are of the fleet")
             if not nodes.flags.writeable:
                 self._last = nodes, rows
         return rows
@@ -80,7 +82,8 @@ class FleetCombiner:
         scores: NDArray[np.int8],
         trust: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
-        """See `Combiner`; `trust` (V,) is how far each node is believed, 0 to 1."""
+        """See `Combiner`; `trust` (V,) is how far each node is believed, 0 to 1. ValueError if the
+        fleet lacks one of the nodes."""
         rows = self._rows(nodes)
         if self.linear:
             return combine_linear(classes, scores, self.weights[rows], self._combine.classes)
@@ -123,6 +126,26 @@ def conclude(fleet: Fleet, combiner: Combiner, gate: Gate, request: Request, now
     )
 
 
+def lost(fleet: Fleet, gate: Gate, request: Request, now: float) -> Answer:
+    """What a request ends with that no vote counts for."""
+    here = np.empty(0, np.intp)
+    votes = _votes(gate, request, here)
+    _, missing, errors = _without_vote(gate, request, votes, here)
+    return Answer(
+        request.id,
+        None,
+        None,
+        None,
+        np.zeros(len(fleet.manifest.classes)),
+        votes,
+        missing,
+        errors,
+        (now - request.started) * 1000,
+        label=request.label,
+        triggered=request.triggered,
+    )
+
+
 def _votes(gate: Gate, request: Request, slots: NDArray[np.intp]) -> Votes:
     crowd = gate.crowd
     if slots is crowd.slots and not crowd.any_quarantined:
@@ -152,9 +175,11 @@ def _without_vote(
     silent[here] = False
     spared = here[:0] if request.plan.spared is None else request.plan.spared
     silent[spared] = False
-    missing = tuple(sorted(set(gate.ids[silent].tolist()) - set(votes.nodes.tolist())))
+    # A board that a reload replaced has voted under an id that another has now.
+    voted = set(votes.nodes.tolist())
+    missing = tuple(sorted(set(gate.ids[silent].tolist()) - voted))
     errors = {node: text for node, text in request.errors.items() if node in missing}
-    return tuple(sorted(gate.ids[spared].tolist())), missing, errors
+    return tuple(sorted(set(gate.ids[spared].tolist()) - voted)), missing, errors
 
 
 def combine_linear(

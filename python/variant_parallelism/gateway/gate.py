@@ -237,7 +237,8 @@ class Gate:
     def retire(self, slot: int) -> None:
         """A node is of the fleet no more: whatever comes from its address is foreign."""
         node = self._nodes[slot]
-        node.present = node.open = node.awaited = 0
+        node.present = node.alive = node.open = node.awaited = node.quarantined = 0
+        node.hears = node.source = node.engaged = 0
         self.changed()
         self.set_address(slot, None)
 

@@ -120,7 +120,6 @@ class Moderator:
             if now < plan.widen_at and not self._first_failed(request):
                 return False
             self._widen(now, request)
-            return False
         if now >= plan.hurry_at:
             self._look_at_stragglers(now, request)
         if not ballot.awaited:
@@ -204,10 +203,11 @@ class Moderator:
         return bool(len(votes)) and bool((votes != votes[0]).any())
 
     def _widen(self, now: float, request: Request) -> None:
-        """The first nodes do not suffice: ask the others."""
+        """The first nodes do not suffice: ask the others, but none that a reload brought since:
+        what combines the votes may not know them, and their ids may have voted before."""
         request.plan.first = None
-        request.ballot.grow(self._gate.size)
-        for node in self._gate.ids[self._not_asked(request)].tolist():
+        others = self._not_asked(request)
+        for node in self._gate.ids[others[others < request.ballot.size]].tolist():
             self._ask(self._nodes[node], request)
         self._watch_for_stragglers(now, request)
 
