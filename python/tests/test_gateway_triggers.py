@@ -282,3 +282,17 @@ def test_what_was_lost_is_not_taken_for_slowness() -> None:
         answer = world.answer_of(world.trigger(deadline_s=20))
         check(world, answer, [0, 1])
         assert answer.latency_ms < 700
+
+
+def test_an_answer_stays_as_it_was_whatever_becomes_of_its_nodes() -> None:
+    world = fleet_of(3)
+    before = world.answer_of(world.trigger())
+    told = list(before.votes)
+    world.core.quarantine(world.now, 1, True, "dirty")
+    during = world.answer_of(world.trigger())
+    world.core.quarantine(world.now, 1, False, "clean")
+    after = world.answer_of(world.trigger())
+    assert [vote.counted for vote in before.votes] == [True] * 3
+    assert [vote.node for vote in during.votes if vote.counted] == [0, 2]
+    assert [vote.counted for vote in after.votes] == [True] * 3
+    assert before.votes == told
