@@ -101,7 +101,9 @@ class HttpServer:
         _check_reach(self._endpoint, token)
 
         def go_on() -> None:
-            self._web.access.token = token
+            if token != self._web.access.token:
+                self._web.access.token = token
+                self._web.hub.end_streams()
             self._web.limits.max_in_flight = fleet.table.gateway.max_in_flight
             self._web.limits.max_body = fleet.table.gateway.max_body
 
@@ -110,6 +112,7 @@ class HttpServer:
     async def stop(self) -> None:
         """Take no more requests; those in flight are answered within a few seconds."""
         self._web.stopping = True
+        self._web.limits.stop()
         self._running.close()
         self._server.should_exit = True
         if self._task is not None:
