@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fleet_factory import make_image
 from served_gateway import Served, serve
-from variant_parallelism.gateway.web import limits
-from variant_parallelism.images import encode_png
+from variant_parallelism.gateway.web import classify, limits
+from variant_parallelism.images import decode_image, encode_png
+from variant_parallelism.manifest import InputInfo
 
 ASK = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n1"
 QUARANTINE = "/v1/nodes/1/quarantine"
@@ -83,6 +87,45 @@ def test_slow_senders_take_nobodys_place(tmp_path: Path) -> None:
             writer.close()
 
     serve(tmp_path, test, max_in_flight=2)
+
+
+def test_large_images_keep_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = threading.Event()
+    monkeypatch.setattr(classify, "LARGE_PIXELS", 10_000)
+
+    def decode(body: bytes, wanted: InputInfo, name: str) -> NDArray[np.uint8]:
+        assert len(body) < 1000 or may_end.wait(60)
+        return decode_image(body, wanted, name)
+
+    monkeypatch.setattr(classify, "decode_image", decode)
+
+    async def test(served: Served) -> None:
+        chance = np.random.default_rng(0)
+        large = encode_png(chance.integers(0, 256, (101, 100, 1), dtype=np.uint8))
+        small = encode_png(np.zeros((64, 64, 1), np.uint8))
+        raw = {"height": 101, "width": 100, "channels": 1}
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+            going = [
+                asyncio.create_task(client.post("/v1/classify", content=large)) for _ in range(6)
+            ]
+            # Four wait or are decoded, the others are told so; and both kinds count.
+            while sum(task.done() for task in going) < 2:
+                await asyncio.sleep(0.01)
+            busy = await client.post("/v1/classify", content=bytes(10_100), params=raw)
+            assert (busy.status_code, busy.headers["Retry-After"]) == (503, "1")
+            assert "try again, or shrink them" in busy.json()["error"]
+            for _ in range(3):
+                reply = await client.post("/v1/classify", content=small)
+                assert reply.status_code == 200
+            may_end.set()
+            replies = await asyncio.gather(*going)
+            assert sorted(reply.status_code for reply in replies) == [200] * 4 + [503] * 2
+            assert (await client.post("/v1/classify", content=large)).status_code == 200
+
+    try:
+        serve(tmp_path, test)
+    finally:
+        may_end.set()
 
 
 def test_an_upload_ends_when_the_gateway_does(

@@ -19,9 +19,10 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.gateway import types
 from variant_parallelism.gateway.report import answer_json
 from variant_parallelism.gateway.web.context import Web
+from variant_parallelism.gateway.web.decoders import LARGE_PIXELS
 from variant_parallelism.gateway.web.errors import Problem, quoted, takes_keys_once
 from variant_parallelism.gateway.web.openapi import IMAGE_BODY, errors, no_answer, parameters
-from variant_parallelism.images import MAX_PIXELS, decode_image, fit_pixels
+from variant_parallelism.images import MAX_PIXELS, decode_image, fit_pixels, pixel_count
 from variant_parallelism.manifest import InputInfo
 
 T = TypeVar("T")
@@ -149,13 +150,22 @@ async def _pixels(web: Web, body: bytes, query: ClassifyQuery) -> NDArray[np.uin
     """The image in the fleet's size. What takes long is done by the decoding threads."""
     wanted = web.gateway.fleet.manifest.input
     if query.height is None and query.width is None and query.channels is None:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(web.decoders, decode_image, body, wanted, "the body")
+        small = await web.decoders.run(_decode_small, body, wanted)
+        if small is not None:
+            return small
+        return await web.decoders.run_large(decode_image, body, wanted, "the body")
     raw = _raw(body, query, wanted)
     if raw.shape == (wanted.height, wanted.width, wanted.channels):
         return raw
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(web.decoders, fit_pixels, raw, wanted)
+    is_large = raw.shape[0] * raw.shape[1] > LARGE_PIXELS
+    return await (web.decoders.run_large if is_large else web.decoders.run)(fit_pixels, raw, wanted)
+
+
+def _decode_small(body: bytes, wanted: InputInfo) -> NDArray[np.uint8] | None:
+    """None if the image is large."""
+    if pixel_count(body, "the body") > LARGE_PIXELS:
+        return None
+    return decode_image(body, wanted, "the body")
 
 
 def _raw(body: bytes, query: ClassifyQuery, wanted: InputInfo) -> NDArray[np.uint8]:

@@ -65,8 +65,7 @@ def live_routes(web: Web) -> APIRouter:
         image = web.inputs.get(request)
         if image is None:
             raise Problem(404, f"the image of request {request} is not kept, or there was none")
-        loop = asyncio.get_running_loop()
-        png = await loop.run_in_executor(web.decoders, encode_png, image)
+        png = await web.decoders.run(encode_png, image)
         return Response(png, media_type="image/png")
 
     @router.get(

@@ -118,7 +118,7 @@ class HttpServer:
         if self._task is not None:
             await self._task
         self._socket.close()
-        self._web.decoders.shutdown(wait=False, cancel_futures=True)
+        self._web.decoders.close()
 
 
 class _Server(uvicorn.Server):
