@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from variant_parallelism import images
 from variant_parallelism.errors import VpError
 from variant_parallelism.images import MAX_PIXELS, decode_image, read_image
 from variant_parallelism.manifest import InputInfo
@@ -194,6 +197,46 @@ def test_16_bits_are_scaled() -> None:
     ramp = np.arange(96, dtype=np.uint16).reshape(8, 12) * 600
     pixels = decode_image(encoded(Image.fromarray(ramp)), GREY)[:, :, 0]
     np.testing.assert_array_equal(pixels, ramp >> 8)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+@pytest.mark.parametrize("wanted", [GREY, COLOUR, InputInfo(height=70, width=90, channels=3)])
+def test_a_large_image_is_what_a_small_one_would_be(
+    mode: str, wanted: InputInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = np.random.default_rng(0)
+    if mode == "I;16":
+        image = Image.fromarray(chance.integers(0, 65536, (70, 90), dtype=np.uint16))
+    else:
+        colours = Image.fromarray(chance.integers(0, 256, (70, 90, 4), dtype=np.uint8))
+        image = colours.quantize(200) if mode == "P" else colours.convert(mode)
+    data = encoded(image, "JPEG" if mode == "CMYK" else "PNG")
+    whole = decode_image(data, wanted)
+    monkeypatch.setattr(images, "_BAND_PIXELS", 1000)
+    np.testing.assert_array_equal(decode_image(data, wanted), whole)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("mode", ["I;16", "P"])
+def test_a_large_image_takes_little_more_memory_than_its_pixels(mode: str) -> None:
+    side = 3000
+    image = Image.fromarray(np.zeros((side, side), np.uint16 if mode == "I;16" else np.uint8))
+    if mode == "P":
+        image.putpalette(bytes(768))
+    data = encoded(image)
+    code = (
+        "import sys\n"
+        "from variant_parallelism.images import decode_image\n"
+        "from variant_parallelism.manifest import InputInfo\n"
+        "def peak():\n"
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    return next(int(line.split()[1]) for line in lines if line.startswith('VmHWM'))\n"
+        "before = peak()\n"
+        "decode_image(sys.stdin.buffer.read(), InputInfo(height=8, width=12, channels=1))\n"
+        "print(peak() - before)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], input=data, stdout=subprocess.PIPE)
+    assert int(said.stdout) * 1024 < 5 * side * side
 
 
 def test_alpha_is_dropped_and_the_stored_colours_stay() -> None:

@@ -14,6 +14,7 @@ from sink_events import answered
 from variant_parallelism.errors import VpError
 from variant_parallelism.gateway import Answered, Counters, Event, NodeChanged, NodeStatus
 from variant_parallelism.gateway.types import State
+from variant_parallelism.gateway.web.errors import Problem
 from variant_parallelism.gateway.web.history import SPANS, History
 
 START, WALL = 1000.0, 1_800_000_000.0
@@ -197,7 +198,7 @@ def test_an_unknown_span_or_node_is_named() -> None:
     history = Watched().history
     with pytest.raises(VpError, match="span='week' is none of 10min, hour, day"):
         history.window("week")
-    with pytest.raises(VpError, match="the fleet has no node 77"):
+    with pytest.raises(Problem, match="the fleet has no node 77"):
         history.window("hour", 77)
 
 

@@ -19,6 +19,8 @@ MAX_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG")
 """What may be classified; training data may be anything that Pillow reads."""
 
+_BAND_PIXELS = 1_000_000
+
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -80,6 +82,12 @@ def decode_pixels(
     return _fit(_upright(_load(data, name, formats)), channels, size)
 
 
+def pixel_count(data: bytes, name: str = "image") -> int:
+    """Of an encoded PNG or JPEG, by its header alone; VpError begins with `name`."""
+    image = _open(data, name, FORMATS)
+    return image.width * image.height
+
+
 def fit_pixels(pixels: NDArray[np.uint8], wanted: InputInfo) -> NDArray[np.uint8]:
     """Pixels (height, width, 1 to 4 channels) as uint8 (height, width, channels) of `wanted`.
 
@@ -102,15 +110,17 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _fit(image: Image.Image, channels: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    pixels = _to_mode(image, _MODES[channels])
-    if size is not None and pixels.size != size:
-        part = pixels.crop(_centred(pixels.size, size))
-        pixels = part.resize(size, Image.Resampling.BILINEAR)
+    size = image.size if size is None else size
+    if image.size != size and (part := _centred(image.size, size)) != (0, 0, *image.size):
+        image = image.crop(part)
+    pixels = _in_bands(image, _MODES[channels])
+    if pixels.size != size:
+        pixels = pixels.resize(size, Image.Resampling.BILINEAR)
     return np.asarray(pixels, np.uint8).reshape(pixels.height, pixels.width, channels)
 
 
-def _load(data: bytes, name: str, formats: tuple[str, ...] | None) -> Image.Image:
-    """The decoded image. Pillow's parsers raise whatever damaged bytes lead them to."""
+def _open(data: bytes, name: str, formats: tuple[str, ...] | None) -> Image.Image:
+    """The image as its header says. Pillow's parsers raise whatever damaged bytes lead them to."""
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
@@ -125,6 +135,12 @@ def _load(data: bytes, name: str, formats: tuple[str, ...] | None) -> Image.Imag
             f"{name} has {image.width} x {image.height} pixels: "
             f"shrink it to at most {MAX_PIXELS // 1_000_000} million"
         )
+    return image
+
+
+def _load(data: bytes, name: str, formats: tuple[str, ...] | None) -> Image.Image:
+    """The decoded image."""
+    image = _open(data, name, formats)
     try:
         image.load()
     except Exception as error:
@@ -146,11 +162,25 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def _in_bands(image: Image.Image, mode: str) -> Image.Image:
+    """`_to_mode`, some rows at a time: what lies between would take several times the memory."""
+    rows = max(1, _BAND_PIXELS // max(1, image.width))
+    if image.mode == mode or image.height <= rows:
+        return _to_mode(image, mode)
+    whole = Image.new(mode, image.size)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        whole.paste(_to_mode(band, mode), (0, top))
+    return whole
+
+
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     """Converted to 8 bits of `mode`; Pillow's own conversion would clip 16-bit grey to white."""
     if image.mode.startswith("I"):
-        wide = np.asarray(image, np.int64)
-        image = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
+        wide = np.asarray(image)
+        if image.mode == "I":
+            wide = np.clip(wide, 0, 65535)
+        image = Image.fromarray((wide >> 8).astype(np.uint8))
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA")
     return image.convert(mode)

@@ -180,7 +180,8 @@ class Answering:
         if working:
             self._sending.release(node)
         again = error.code is ErrorCode.SUPERSEDED
-        if again and node.id not in request.numbers:
+        renumbered = node.id in request.numbers
+        if again and (not renumbered or self._sending.is_behind(node, error.request)):
             self._sending.renumber(node, request)
         elif again and node.begun_boot == self._out.boot:
             again = self._liveness.superseded(now, node)

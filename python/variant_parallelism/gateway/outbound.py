@@ -10,7 +10,7 @@ import numpy as np
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway.dispatch import Chunk
 from variant_parallelism.gateway.gate import NOBODY, Gate, Source
-from variant_parallelism.gateway.requests import Request
+from variant_parallelism.gateway.requests import Request, is_newer
 from variant_parallelism.gateway.roster import Node
 from variant_parallelism.keys import group_key
 from variant_parallelism.wire import (
@@ -40,6 +40,8 @@ class Outbound:
         self.calls: deque[tuple[Source, bytes]] = deque()
         """Datagrams for addresses that are no node's."""
         self.boot = boot
+        self.newest_cast: int | None = None
+        """The newest request that the group heard of under this boot counter."""
         self._fleet_id = fleet.table.id
         self._gate = gate
         self._key = None if fleet.key is None else group_key(fleet.key, fleet.table.id)
@@ -98,7 +100,7 @@ class Outbound:
             if node.id in members:
                 slots.append(node.slot)
         self._count_group(slots, amounts)
-        self.outbox.append((None, message))
+        self._cast(request, message)
 
     def trigger(self, nodes: Iterable[Node], request: Request, *, report: bool) -> None:
         """A trigger to each of these nodes: the same message to all that know the request under
@@ -114,7 +116,7 @@ class Outbound:
         """A trigger to the group, for all that were asked."""
         counter, message = self._encode(Trigger(request.id, request.k, report=False))
         self._gate.tell(request.ballot, counter, len(message), now)
-        self.outbox.append((None, message))
+        self._cast(request, message)
 
     def cast_trigger_to(self, members: Iterable[Node], request: Request) -> None:
         """A trigger to the group, meant for these members."""
@@ -124,6 +126,11 @@ class Outbound:
             node.last_counter = counter
             slots.append(node.slot)
         self._count_group(slots, {"messages_out": 1, "bytes_out": len(message)})
+        self._cast(request, message)
+
+    def _cast(self, request: Request, message: bytes) -> None:
+        if self.newest_cast is None or is_newer(request.id, self.newest_cast):
+            self.newest_cast = request.id
         self.outbox.append((None, message))
 
     def _count_group(self, slots: list[int], amounts: dict[str, int]) -> None:
@@ -148,6 +155,7 @@ class Outbound:
     def raise_boot(self, by: int = 1) -> None:
         """Start counting anew; nodes forget the requests that they were asked before."""
         self.boot += by
+        self.newest_cast = None
         self._sequence = 0
         self._requests = 0
         if self._on_boot is not None:

@@ -5,7 +5,8 @@ gateway that lost its state file and its clock may count below that. It looks he
 heartbeats keep coming, but no node answers it. What gives it away is the node's own count of
 rejected messages, in its HELLO: if that rises while nothing that we send is answered, our boot
 counter jumps, further each time, until the nodes listen. It jumps as well if a node calls our
-newest request superseded: an earlier run had the same boot counter.
+newest request superseded: an earlier run had the same boot counter. One jump cures that, so a node
+has no more than one that way; and a run has no more than `JUMPS`, whoever asks for them.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class BootRecovery:
         self._left = list(JUMPS)
         self._warned = False
         self._hopeless: set[int] = set()
+        self._superseded: set[int] = set()
 
     def answered(self, node: Node) -> None:
         """The node answered something: it listens."""
@@ -60,6 +62,9 @@ class BootRecovery:
 
     def superseded(self, node: Node) -> tuple[bool, str | None]:
         """The node knows newer requests than the newest: the same results as for `hello`."""
+        if node.id in self._superseded:
+            return False, self._give_up(node)
+        self._superseded.add(node.id)
         return self._jump(node)
 
     def _jump(self, node: Node) -> tuple[bool, str | None]:

@@ -98,6 +98,12 @@ class Sending:
         self._out.begin_request()
         self._book.renumber(request, node.id)
 
+    def is_behind(self, node: Node, number: int) -> bool:
+        """Whether a node was sent a newer number than this, or may have heard one: it is right to
+        call it superseded then."""
+        newest = [node.newest_request, self._out.newest_cast if node.listens else None]
+        return any(other is not None and is_newer(other, number) for other in newest)
+
     # What changes meanwhile.
 
     def touch(self, node: Node) -> None:

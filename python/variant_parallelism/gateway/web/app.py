@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from variant_parallelism import __version__
 from variant_parallelism.gateway.web.classify import classify_routes
@@ -20,6 +21,18 @@ from variant_parallelism.gateway.web.security import Guard
 from variant_parallelism.gateway.web.session import session_routes
 
 
+class HeadAsGet:
+    """ASGI: answers HEAD as GET; the server leaves the body out. Not of events: they never end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") == "HEAD" and scope["path"] != "/v1/events":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
+
+
 def make_app(web: Web) -> FastAPI:
     """The API and the page that uses it. Errors are `{"error": one line}`."""
     app = FastAPI(
@@ -33,9 +46,10 @@ def make_app(web: Web) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
     )
-    app.add_middleware(SmallBodies, images="/v1/classify")
+    app.add_middleware(SmallBodies, limits=web.limits, images="/v1/classify")
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, access=web.access, counters=web.counters)
-    app.add_middleware(Draining)
+    app.add_middleware(Draining, is_stopping=lambda: web.stopping)
     handle_errors(app, web.counters, lambda: web.stopping)
     for routes in (classify_routes, fleet_routes, live_routes, session_routes):
         app.include_router(routes(web))

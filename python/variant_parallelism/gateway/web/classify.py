@@ -19,9 +19,10 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.gateway import types
 from variant_parallelism.gateway.report import answer_json
 from variant_parallelism.gateway.web.context import Web
-from variant_parallelism.gateway.web.errors import Problem
+from variant_parallelism.gateway.web.decoders import LARGE_PIXELS
+from variant_parallelism.gateway.web.errors import Problem, quoted, takes_keys_once
 from variant_parallelism.gateway.web.openapi import IMAGE_BODY, errors, no_answer, parameters
-from variant_parallelism.images import MAX_PIXELS, decode_image, fit_pixels
+from variant_parallelism.images import MAX_PIXELS, decode_image, fit_pixels, pixel_count
 from variant_parallelism.manifest import InputInfo
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ _TYPES = (
     "application/x-www-form-urlencoded",
     "",
 )
+
+_MOST_DIGITS = 9
 
 
 class TriggerQuery(BaseModel):
@@ -84,8 +87,10 @@ def classify_routes(web: Web) -> APIRouter:
         _check_type(request)
         query = _query(request, ClassifyQuery)
         label = _label(query.label, web.gateway.fleet.manifest.classes)
+        # Before the body is there it takes no place: those who send slowly would take them all.
+        web.limits.check_in_flight()
+        body = await web.limits.body(request)
         with web.limits.in_flight():
-            body = await web.limits.body(request)
             image = await _pixels(web, body, query)
             asked = web.gateway.classify(
                 image, k=query.k, deadline_ms=query.deadline_ms, label=label
@@ -113,6 +118,7 @@ def classify_routes(web: Web) -> APIRouter:
 
 def _query(request: Request, kind: type[Query]) -> Query:
     """The query, in a tenth of the time that FastAPI takes for a model of parameters."""
+    takes_keys_once(request)
     try:
         return kind.model_validate(dict(request.query_params))
     except ValidationError as problem:
@@ -135,8 +141,8 @@ def _label(text: str | None, classes: list[str]) -> int | None:
         return None
     if text in classes:
         return classes.index(text)
-    if not text.isdecimal() or int(text) >= len(classes):
-        raise VpError(f"label {text!r} is neither a class of the fleet nor its index")
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) >= len(classes):
+        raise VpError(f"label {quoted(text)} is neither a class of the fleet nor its index")
     return int(text)
 
 
@@ -144,13 +150,22 @@ async def _pixels(web: Web, body: bytes, query: ClassifyQuery) -> NDArray[np.uin
     """The image in the fleet's size. What takes long is done by the decoding threads."""
     wanted = web.gateway.fleet.manifest.input
     if query.height is None and query.width is None and query.channels is None:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(web.decoders, decode_image, body, wanted, "the body")
+        small = await web.decoders.run(_decode_small, body, wanted)
+        if small is not None:
+            return small
+        return await web.decoders.run_large(decode_image, body, wanted, "the body")
     raw = _raw(body, query, wanted)
     if raw.shape == (wanted.height, wanted.width, wanted.channels):
         return raw
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(web.decoders, fit_pixels, raw, wanted)
+    is_large = raw.shape[0] * raw.shape[1] > LARGE_PIXELS
+    return await (web.decoders.run_large if is_large else web.decoders.run)(fit_pixels, raw, wanted)
+
+
+def _decode_small(body: bytes, wanted: InputInfo) -> NDArray[np.uint8] | None:
+    """None if the image is large."""
+    if pixel_count(body, "the body") > LARGE_PIXELS:
+        return None
+    return decode_image(body, wanted, "the body")
 
 
 def _raw(body: bytes, query: ClassifyQuery, wanted: InputInfo) -> NDArray[np.uint8]:

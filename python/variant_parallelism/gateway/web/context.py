@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from variant_parallelism.api import HttpCounters
 from variant_parallelism.gateway.service import Gateway
+from variant_parallelism.gateway.web.decoders import Decoders
 from variant_parallelism.gateway.web.events import EventHub
 from variant_parallelism.gateway.web.history import History
 from variant_parallelism.gateway.web.inputs import Inputs
 from variant_parallelism.gateway.web.limits import Limits
 from variant_parallelism.gateway.web.security import Access
-
-_DECODERS = 2
-"""Threads that decode: few, since a large image takes hundreds of megabytes meanwhile."""
 
 
 @dataclass
@@ -33,6 +30,4 @@ class Web:
     metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None = None
     stopping: bool = False
     started: float = field(default_factory=time.time)
-    decoders: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(_DECODERS, thread_name_prefix="vp-decode")
-    )
+    decoders: Decoders = field(default_factory=Decoders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,8 +18,9 @@ class Draining:
     Closing the connection at once would reset it, and most clients then lose the reply.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, is_stopping: Callable[[], bool]) -> None:
         self._app = app
+        self._is_stopping = is_stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -34,8 +36,8 @@ class Draining:
 
         async def drained(message: Message) -> None:
             nonlocal ended
-            if message.get("status") == 408:
-                # That it does not come is why.
+            if message.get("status") == 408 or self._is_stopping():
+                # It does not come, or nobody has the time.
                 ended = True
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
             if not last or ended or not _has_body(scope):

@@ -20,7 +20,11 @@ _COUNTED = {401: "unauthorized", 403: "forbidden", 408: "too_slow", 413: "too_la
     503: "busy",
 }
 
-_RESTART_S = 5
+RESTART_S = 5
+"""When another gateway may run where this one stops."""
+
+_QUOTED = 42
+_NO_OBJECT = "the body is not the JSON object that is expected here"
 
 
 class Problem(Exception):
@@ -30,6 +34,20 @@ class Problem(Exception):
         super().__init__(text)
         self.status = status
         self.retry_s = retry_s
+
+
+def quoted(value: object) -> str:
+    """What a caller sent, for a line that is not to be long."""
+    text = repr(value[:_QUOTED] if isinstance(value, str) else value)
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."
+
+
+def takes_keys_once(request: Request) -> None:
+    """VpError for a query in which a key comes twice: only one could count."""
+    keys = [key for key, _ in request.query_params.multi_items()]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise VpError(f"query key {quoted(key)} comes more than once")
 
 
 def refusal(problem: Problem) -> JSONResponse:
@@ -58,14 +76,14 @@ def handle_errors(app: FastAPI, counters: HttpCounters, is_stopping: Callable[[]
     async def mistake(_: Request, error: VpError) -> Response:
         if is_stopping():
             # No mistake of the caller: another gateway may run here soon.
-            return answered(503, "the gateway is stopping", _RESTART_S)
+            return answered(503, "the gateway is stopping", RESTART_S)
         return answered(400, str(error))
 
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         return answered(400, _first(error.errors()))
 
-    async def http(_: Request, error: HTTPException) -> Response:
-        response = answered(error.status_code, str(error.detail))
+    async def http(request: Request, error: HTTPException) -> Response:
+        response = answered(error.status_code, _said(request, error))
         response.headers.update(error.headers or {})
         return response
 
@@ -87,21 +105,35 @@ def handle_errors(app: FastAPI, counters: HttpCounters, is_stopping: Callable[[]
         app.add_exception_handler(kind, handler)  # type: ignore[arg-type]
 
 
+def _said(request: Request, error: HTTPException) -> str:
+    """What Starlette and FastAPI refuse by themselves, in our words."""
+    path = quoted(request.url.path)
+    if error.status_code == 404:
+        return f"there is no {path}: /v1/openapi.json lists what there is"
+    if error.status_code == 405:
+        return (
+            f"{request.method} does not work with {path}: use {(error.headers or {}).get('Allow')}"
+        )
+    return _NO_OBJECT if error.status_code == 400 else str(error.detail)
+
+
 def _first(errors: Sequence[Any]) -> str:
     """The first of pydantic's errors about a request, in our words."""
     error = errors[0]
     place, name = error["loc"][0], error["loc"][-1]
     kind = error["type"]
     if kind == "extra_forbidden":
-        return f"unknown {'query' if place == 'query' else 'body'} key {name!r}"
+        return f"unknown {'query' if place == 'query' else 'body'} key {quoted(name)}"
+    if kind == "missing" and len(error["loc"]) == 1:
+        return "the body is missing: a JSON object is expected here"
     if kind == "missing":
         return f"{name!r} is missing in the {place}"
     if kind == "json_invalid" or (place == "body" and len(error["loc"]) == 1):
-        return "the body is not the JSON object that is expected here"
+        return _NO_OBJECT
     if kind in ("int_parsing", "float_parsing", "int_from_float"):
         what = "a whole number" if kind != "float_parsing" and _is_number(error) else "a number"
-        return f"{name}={error['input']!r} is not {what}"
-    return f"{name}={error['input']!r}: {error['msg']}"
+        return f"{name}={quoted(error['input'])} is not {what}"
+    return f"{name}={quoted(error['input'])}: {error['msg']}"
 
 
 def _is_number(error: Any) -> bool:

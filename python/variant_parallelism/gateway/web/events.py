@@ -63,6 +63,7 @@ class Subscriber:
 
     def __init__(self, answers_per_s: float | None) -> None:
         self.wake = asyncio.Event()
+        self.ended = False
         self.held: _Told | None = None
         """The newest answer, where its pace does not allow it yet."""
         self._rate = answers_per_s
@@ -145,7 +146,12 @@ class EventHub:
             self._forget()
         if self._timer is not None:
             self._timer.cancel()
+        self.end_streams()
+
+    def end_streams(self) -> None:
+        """End those that are open; their clients come back, if they may."""
         for subscriber in self._subscribers:
+            subscriber.ended = True
             subscriber.wake.set()
 
     def subscribe(self, answers_per_s: float | None) -> Subscriber:
@@ -165,7 +171,7 @@ class EventHub:
         """The body of a subscriber's response."""
         try:
             yield b": these are events\n\n"
-            while not self._closed:
+            while not subscriber.ended:
                 try:
                     async with asyncio.timeout(_HEARTBEAT_S):
                         await subscriber.wake.wait()

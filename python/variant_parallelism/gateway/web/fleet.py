@@ -12,7 +12,7 @@ from variant_parallelism.api import FleetCounters, FleetInfo, Node, Nodes, Quara
 from variant_parallelism.errors import VpError
 from variant_parallelism.gateway.report import node_json
 from variant_parallelism.gateway.web.context import Web
-from variant_parallelism.gateway.web.errors import Problem
+from variant_parallelism.gateway.web.errors import Problem, quoted
 from variant_parallelism.gateway.web.metrics import http_metrics
 from variant_parallelism.gateway.web.openapi import errors
 
@@ -84,4 +84,4 @@ def fleet_routes(web: Web) -> APIRouter:
 
 def _takes_no_query(request: Request) -> None:
     for name in request.query_params:
-        raise VpError(f"unknown query key {name!r}")
+        raise VpError(f"unknown query key {quoted(name)}")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from variant_parallelism.errors import VpError
 from variant_parallelism.gateway.types import Answered, Event, NodeChanged, NodeStatus, Vote
 from variant_parallelism.gateway.votes import Votes
+from variant_parallelism.gateway.web.errors import Problem, quoted
 from variant_parallelism.gateway.web.rings import BINS, TOTALS, Ring, Rows, latency_bin, quantiles
 
 BUCKET_S = 5
@@ -233,11 +234,12 @@ class History:
             ring.grow(more)
 
     def window(self, span: str = "hour", node: int | None = None) -> Window:
-        """A copy of what a span (`SPANS`) holds. VpError if there is no such span or node."""
+        """A copy of what a span (`SPANS`) holds. VpError if there is no such span, Problem (404)
+        if there is no such node."""
         if span not in SPANS:
             raise VpError(f"span={span!r} is none of {', '.join(SPANS)}")
         if node is not None and node not in self._columns:
-            raise VpError(f"the fleet has no node {node}")
+            raise Problem(404, f"the fleet has no node {quoted(node)}")
         now = self._clock()
         self._advance(now)
         self._flush(now)

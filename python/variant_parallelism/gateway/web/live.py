@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from variant_parallelism.gateway.web.context import Web
-from variant_parallelism.gateway.web.errors import Problem
+from variant_parallelism.gateway.web.errors import Problem, takes_keys_once
 from variant_parallelism.gateway.web.openapi import EVENT_STREAM, errors
 from variant_parallelism.images import encode_png
 
@@ -38,7 +38,7 @@ class HistoryQuery(BaseModel):
 
 
 def live_routes(web: Web) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(dependencies=[Depends(takes_keys_once)])
 
     @router.get(
         "/v1/events",
@@ -65,15 +65,14 @@ def live_routes(web: Web) -> APIRouter:
         image = web.inputs.get(request)
         if image is None:
             raise Problem(404, f"the image of request {request} is not kept, or there was none")
-        loop = asyncio.get_running_loop()
-        png = await loop.run_in_executor(web.decoders, encode_png, image)
+        png = await web.decoders.run(encode_png, image)
         return Response(png, media_type="image/png")
 
     @router.get(
         "/v1/history",
         summary="Answers, latencies and availability over time",
         response_model=dict[str, Any],
-        responses=errors(400),
+        responses=errors(400, 404),
     )
     async def history(query: Annotated[HistoryQuery, Query()]) -> JSONResponse:
         """Lists of equal length, an item a point, the oldest first; kept in memory since the

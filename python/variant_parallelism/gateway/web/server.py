@@ -101,7 +101,9 @@ class HttpServer:
         _check_reach(self._endpoint, token)
 
         def go_on() -> None:
-            self._web.access.token = token
+            if token != self._web.access.token:
+                self._web.access.token = token
+                self._web.hub.end_streams()
             self._web.limits.max_in_flight = fleet.table.gateway.max_in_flight
             self._web.limits.max_body = fleet.table.gateway.max_body
 
@@ -110,12 +112,13 @@ class HttpServer:
     async def stop(self) -> None:
         """Take no more requests; those in flight are answered within a few seconds."""
         self._web.stopping = True
+        self._web.limits.stop()
         self._running.close()
         self._server.should_exit = True
         if self._task is not None:
             await self._task
         self._socket.close()
-        self._web.decoders.shutdown(wait=False, cancel_futures=True)
+        self._web.decoders.close()
 
 
 class _Server(uvicorn.Server):
