@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
@@ -18,7 +17,7 @@ from variant_parallelism.gateway.sinks.mqtt import MqttSink
 from variant_parallelism.gateway.sinks.prometheus import Metrics
 from variant_parallelism.gateway.sinks.records import variants_of
 from variant_parallelism.gateway.sinks.sink import Sink, SinkStatus
-from variant_parallelism.gateway.sinks.spool import Record
+from variant_parallelism.gateway.sinks.spool import Backlog, Record
 from variant_parallelism.gateway.sinks.sqlite import SqliteSink
 from variant_parallelism.gateway.types import Event, NodeChanged
 
@@ -26,7 +25,8 @@ FLUSH_S = 5.0
 """How long what is left may take at the end."""
 _REFRESH_S = 1.0
 """How soon a new broker is told the state of everything."""
-_HELD = 10_000
+_BACKLOG = 10_000
+"""Events that wait, at least, while a sink gives way to another."""
 _TABLES = (JsonLinesSink.name, SqliteSink.name, MqttSink.name)
 
 log = logging.getLogger("variant_parallelism.gateway")
@@ -41,8 +41,8 @@ class Sinks:
         self._fleet = fleet
         self._variants = variants_of(fleet)
         self._sinks = {sink.name: sink for sink in sinks}
-        self._held: dict[str, deque[Record]] = {}
-        """What happens while a sink gives way to another."""
+        self._backlogs: dict[str, Backlog] = {}
+        """By name: what a sink that is to come will begin with."""
         self._metrics = Metrics(gateway, self.status)
         self._failed = False
         self._closed = False
@@ -61,10 +61,10 @@ class Sinks:
             return
         try:
             record = Record(time.time(), event)
-            for held in self._held.values():
-                held.append(record)
+            for backlog in self._backlogs.values():
+                backlog.put(record)
             for name, sink in self._sinks.items():
-                if name not in self._held:
+                if name not in self._backlogs:
                     sink.put(record)
             self._metrics.observe(event)
         except Exception:
@@ -88,10 +88,17 @@ class Sinks:
     async def reload(self, fleet: Fleet) -> list[str]:
         """Change to the sinks of `fleet`; the names of those that were opened, closed or changed.
 
-        The others go on. VpError if one cannot be opened; then all are as they were.
+        The others go on. One that takes another's place begins with what that had not written, and
+        with its counts. VpError if one cannot be opened; then all are as they were.
         """
         old = self._fleet
-        changed = [name for name in _TABLES if _key(name, old) != _key(name, fleet)]
+        changed = [
+            name
+            for name in _TABLES
+            if _table(name, old) != _table(name, fleet) or name in self._backlogs
+        ]
+        # Those that only end come last: nothing can go wrong with them.
+        changed.sort(key=lambda name: _table(name, fleet) is None)
         self._variants.update({node.id: node.variant for node in fleet.nodes})
         done: list[str] = []
         try:
@@ -104,6 +111,9 @@ class Sinks:
                     await self._replace(name, old)
             raise
         self._fleet = fleet
+        for name, sink in self._sinks.items():
+            if name not in changed:
+                sink.follow(fleet)
         return changed
 
     async def close(self, limit_s: float) -> None:
@@ -113,20 +123,21 @@ class Sinks:
 
     async def _replace(self, name: str, fleet: Fleet) -> None:
         """Both may want the same file or client id, so the old sink ends before the new begins."""
-        held = self._held[name] = deque(maxlen=_HELD)
-        try:
+        if _table(name, fleet) is None:
             if name in self._sinks:
                 await self._sinks[name].stop(FLUSH_S)
-            await self._start(name, fleet)
-        finally:
-            del self._held[name]
-            for record in held:
-                if name in self._sinks:
-                    self._sinks[name].put(record)
+                del self._sinks[name]
+            self._backlogs.pop(name, None)
+            return
+        # Kept where the new sink cannot be opened: for the old one, or the next.
+        backlog = self._backlogs.setdefault(name, Backlog(_BACKLOG))
+        if name in self._sinks:
+            backlog.follow(await self._sinks[name].hand_over(FLUSH_S))
+            del self._sinks[name]
+        await self._start(name, fleet)
 
     async def _start(self, name: str, fleet: Fleet) -> None:
-        """Open a sink, if the fleet has it, and tell it what holds at present."""
-        self._sinks.pop(name, None)
+        """Open a sink, if the fleet has it; it begins with what waits for it and what holds now."""
         sink = _make(name, fleet, self._variants)
         if sink is None:
             return
@@ -135,6 +146,8 @@ class Sinks:
         except BaseException:
             await sink.stop(0.0)
             raise
+        if name in self._backlogs:
+            sink.adopt(self._backlogs.pop(name))
         for node in self._gateway.nodes():
             if node.state != "unknown":
                 sink.put(Record(time.time(), NodeChanged(node.id, node.state, node.reason)))
@@ -180,13 +193,9 @@ def _make(name: str, fleet: Fleet, variants: dict[int, str]) -> Sink | None:
     return None
 
 
-def _key(name: str, fleet: Fleet) -> object:
-    """What a sink is made of: a change of it needs another sink."""
-    table = getattr(fleet.table.sinks, name)
-    if name != MqttSink.name or table is None:
-        return table
-    # The broker is told which nodes there are.
-    return table, [(node.id, node.variant, node.board) for node in fleet.nodes]
+def _table(name: str, fleet: Fleet) -> object:
+    """What a sink is made of, None for none: a change of it needs another sink."""
+    return getattr(fleet.table.sinks, name)
 
 
 async def _refresh(sinks: Sinks) -> None:

@@ -9,6 +9,7 @@ that forgot everything has it back.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from variant_parallelism.gateway.sinks.homeassistant import (
     left_over,
 )
 from variant_parallelism.gateway.sinks.records import encode, iso_time, record_json, variants_of
-from variant_parallelism.gateway.sinks.sink import Sink, log
+from variant_parallelism.gateway.sinks.sink import Sink, Trouble, log
 from variant_parallelism.gateway.sinks.spool import Record
 from variant_parallelism.gateway.types import Answered, NodeChanged, NodeStatus
 from variant_parallelism.mqtt_client import make_client, properties, why_not_connected
@@ -56,12 +57,16 @@ class MqttSink(Sink):
         self._table = table
         self._folder = folder
         self._fleet = fleet
+        self._ids = {node.id for node in fleet.nodes}
         self._place = table.place
         self._topics = Topics(table.topic or f"vp/{fleet.gateway_name}", table.discovery)
         self._config_topic = self._topics.config(fleet)
         self._config = discovery_config(fleet, self._topics, table.refresh_s, table.expire_after_s)
         self._variants = variants_of(fleet)
         self._nodes: dict[int, dict[str, Any]] = {}
+        """By id, of the fleet's nodes: what is retained."""
+        self._former: dict[str, Any] | None = None
+        """The discovery message before a change of the fleet that the broker was not told yet."""
         self._counters: dict[str, int] = {}
         self._stale = False
         self._client: Client | None = None
@@ -83,26 +88,38 @@ class MqttSink(Sink):
     def put(self, record: Record) -> None:
         event = record.event
         if isinstance(event, NodeChanged):
-            self._nodes[event.node] = {
-                "time": iso_time(record.time),
-                "node": event.node,
-                "variant": self._variants[event.node],
-                "state": event.state,
-                "reason": event.reason,
-            }
+            self._keep(record.time, event.node, event.state, event.reason)
         super().put(record)
+
+    def follow(self, fleet: Fleet) -> None:
+        config = discovery_config(
+            fleet, self._topics, self._table.refresh_s, self._table.expire_after_s
+        )
+        # Of nodes that go, there may still be something: their names stay.
+        self._variants.update(variants_of(fleet))
+        self._fleet = fleet
+        self._ids = {node.id for node in fleet.nodes}
+        for gone in self._nodes.keys() - self._ids:
+            del self._nodes[gone]
+        if config != self._config:
+            former = self._former or self._config
+            self._config, self._former = config, former
+
+    def _keep(self, seconds: float, node: int, state: str, reason: str) -> None:
+        if node in self._ids:
+            self._nodes[node] = {
+                "time": iso_time(seconds),
+                "node": node,
+                "variant": self._variants[node],
+                "state": state,
+                "reason": reason,
+            }
 
     def refresh(self, counters: dict[str, int], nodes: Sequence[NodeStatus], now: float) -> None:
         """Publish the state of everything, soon; `now` is in seconds since 1970, UTC."""
         self._counters = counters
         for node in nodes:
-            self._nodes[node.id] = {
-                "time": iso_time(now),
-                "node": node.id,
-                "variant": node.variant,
-                "state": node.state,
-                "reason": node.reason,
-            }
+            self._keep(now, node.id, node.state, node.reason)
         self._stale = True
 
     # In the sink's thread.
@@ -118,12 +135,14 @@ class MqttSink(Sink):
         again: set[int] = set()
         connection = self._connections
         left = len(batch)
+        ends: float | None = None
         while left and not self.spool.abandoned:
             if connection != self._connections:
                 # paho sends these once more: what is newer comes after them.
                 connection, again = self._connections, set(outstanding)
             again &= outstanding
-            room = self._window - len(outstanding) if self._connected and not again else 0
+            may_go = self._connected and not again and not self.spool.leaving
+            room = self._window - len(outstanding) if may_go else 0
             for record in islice(following, max(0, room)):
                 outstanding.add(self._publish(client, record))
             for message, taken in self._wait_for_acknowledgements().items():
@@ -131,10 +150,15 @@ class MqttSink(Sink):
                     outstanding.remove(message)
                     left -= 1
                     self._acknowledge(taken)
-            self._publish_state_if_stale()
+            self._publish_what_changed()
+            if left and self.spool.leaving:
+                # What was sent and is not acknowledged soon is sent again by the next sink.
+                ends = ends or time.monotonic() + _GOODBYE_S
+                if not outstanding or not self._connected or time.monotonic() > ends:
+                    raise Trouble(f"{self._place} has not acknowledged all")
 
     def idle(self) -> None:
-        self._publish_state_if_stale()
+        self._publish_what_changed()
 
     def close(self) -> None:
         client = self._opened_client()
@@ -176,12 +200,25 @@ class MqttSink(Sink):
 
     def _publish_node(self, client: Client, node: int) -> None:
         """Its state now: what it was meanwhile is told by the events."""
-        client.publish(self._topics.node(node), encode(self._nodes[node]), retain=True)
+        state = self._nodes.get(node)
+        if state is not None:
+            client.publish(self._topics.node(node), encode(state), retain=True)
 
-    def _publish_state_if_stale(self) -> None:
-        if self._stale and self._connected:
+    def _publish_what_changed(self) -> None:
+        if not self._connected:
+            return
+        client = self._opened_client()
+        former, self._former = self._former, None
+        if former is not None:
+            self._publish_config(client)
+            self._remove(client, left_over(encode(former), self._config))
+        if self._stale:
             self._stale = False
-            self._publish_state(self._opened_client())
+            self._publish_state(client)
+
+    def _publish_config(self, client: Client) -> None:
+        if self._table.discovery:
+            client.publish(self._config_topic, encode(self._config), retain=True)
 
     def _publish_state(self, client: Client) -> None:
         for node in list(self._nodes):
@@ -219,8 +256,7 @@ class MqttSink(Sink):
 
     def _announce(self, client: Client) -> None:
         """Everything that is retained, and then that it holds."""
-        if self._table.discovery:
-            client.publish(self._config_topic, encode(self._config), retain=True)
+        self._publish_config(client)
         self._publish_state(client)
         client.publish(self._topics.status, ONLINE, retain=True)
 
@@ -235,9 +271,10 @@ class MqttSink(Sink):
         if not entities:
             return
         components = self._config["components"] | entities
-        leaving = self._config | {"components": components}
-        client.publish(self._config_topic, encode(leaving), retain=True)
-        client.publish(self._config_topic, encode(self._config), retain=True)
+        if self._table.discovery:
+            leaving = self._config | {"components": components}
+            client.publish(self._config_topic, encode(leaving), retain=True)
+        self._publish_config(client)
         for key in entities:
             topic = self._topics.entity(key)
             if topic is not None:

@@ -13,12 +13,15 @@ import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from variant_parallelism.gateway.sinks.spool import Record, Spool
+from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.sinks.spool import Backlog, Record, Spool
 
 _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 30.0
 _IDLE_S = 1.0
 _OPEN_S = 5.0
+_CLOSE_S = 1.0
+"""How long a sink that gave everything away may take to close, before another takes its place."""
 
 log = logging.getLogger("variant_parallelism.gateway")
 
@@ -67,8 +70,12 @@ class Sink(ABC):
         """Records of the batch in hand that `settle` was told of."""
         self._mistaken = False
         """Whether a mistake was logged: one is enough."""
+        self._left: list[Record] = []
+        """What was in hand, and not written, when another sink took the rest."""
         self._thread = threading.Thread(target=self._run, name=f"sink-{self.name}", daemon=True)
         self._opened: asyncio.Future[None] | None = None
+        self._released: asyncio.Future[None] | None = None
+        """Done when nothing is in hand any more."""
         self._finished: asyncio.Future[None] | None = None
 
     # In the event loop.
@@ -77,10 +84,15 @@ class Sink(ABC):
         """Take an event; returns at once and never raises."""
         self.spool.put(record)
 
+    def follow(self, fleet: Fleet) -> None:
+        """Go on with other nodes; the sink's own table is the same."""
+        return
+
     async def start(self) -> None:
         """Open the sink. VpError for what only its user can change; trouble is retried."""
         self._loop = asyncio.get_running_loop()
         self._opened = self._loop.create_future()
+        self._released = self._loop.create_future()
         self._finished = self._loop.create_future()
         self._thread.start()
         try:
@@ -92,16 +104,28 @@ class Sink(ABC):
     async def stop(self, limit_s: float) -> None:
         """Write what is left for at most `limit_s`; the rest is counted as dropped."""
         self.spool.close()
-        if self._finished is None:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await asyncio.shield(self._finished)
-                return
-        left = self.spool.abandon()
-        if left:
-            why = f": {self.trouble}" if self.trouble else ""
-            log.warning("%s: %d events not written in %g s%s", self.name, left, limit_s, why)
+        if not await _is_done(self._finished, limit_s):
+            self._give_up(limit_s)
+
+    async def hand_over(self, limit_s: float) -> Backlog:
+        """End, and leave what is not written to another sink; a sink in trouble ends at once.
+
+        What a write in hand holds after `limit_s` may be written or not: it counts as dropped.
+        """
+        records = self.spool.leave()
+        if await _is_done(self._released, limit_s):
+            await _is_done(self._finished, _CLOSE_S)
+        else:
+            self._give_up(limit_s)
+        backlog = Backlog(self.spool.capacity, [*self._left, *records])
+        backlog.taken, backlog.dropped = self.spool.taken, self.spool.dropped
+        backlog.written, backlog.refused = self.written, self.refused
+        return backlog
+
+    def adopt(self, backlog: Backlog) -> None:
+        """Go on where another sink stopped. Before the first `put`."""
+        self.written, self.refused = backlog.written, backlog.refused
+        self.spool.adopt(backlog)
 
     def status(self) -> SinkStatus:
         spool = self.spool
@@ -125,7 +149,8 @@ class Sink(ABC):
 
     @abstractmethod
     def write(self, batch: list[Record]) -> None:
-        """Write a batch, in order; Trouble if it cannot be written now."""
+        """Write a batch, in order; Trouble if it cannot be written now, or if it would take long
+        and the spool is `leaving`."""
 
     def idle(self) -> None:
         """Called between batches, at least about once a second while there are none."""
@@ -143,6 +168,7 @@ class Sink(ABC):
         else:
             self._report(self._opened, None)
             self._write_all()
+        self._report(self._released, None)
         self._report(self._finished, None)
 
     def _open_first(self) -> None:
@@ -155,6 +181,7 @@ class Sink(ABC):
         try:
             while batch := self._next():
                 self._deliver(batch)
+            self._report(self._released, None)
             self.close()
         except Exception:
             log.exception("%s: stopped by a mistake of its own", self.name)
@@ -176,6 +203,9 @@ class Sink(ABC):
             try:
                 self.write(batch)
             except Trouble as trouble:
+                if self.spool.leaving:
+                    self._leave(batch[self._settled :])
+                    return
                 self.failing(str(trouble))
                 self.spool.pause(_FIRST_RETRY_S if self.spool.closing else wait_s)
                 wait_s = min(2 * wait_s, _LAST_RETRY_S)
@@ -214,6 +244,17 @@ class Sink(ABC):
         self.refused += refused
         self.spool.done(written + refused)
 
+    def _leave(self, rest: list[Record]) -> None:
+        if not self.spool.abandoned:
+            self._left += rest
+            self.spool.done(len(rest))
+
+    def _give_up(self, limit_s: float) -> None:
+        left = self.spool.abandon()
+        if left:
+            why = f": {self.trouble}" if self.trouble else ""
+            log.warning("%s: %d events not written in %g s%s", self.name, left, limit_s, why)
+
     def failing(self, why: str) -> None:
         """Say once what is wrong, until it works again."""
         if self.trouble is None:
@@ -239,3 +280,14 @@ class Sink(ABC):
 
         with contextlib.suppress(RuntimeError):  # The loop has gone.
             self._loop.call_soon_threadsafe(settle)
+
+
+async def _is_done(future: asyncio.Future[None] | None, limit_s: float) -> bool:
+    """Wait for it, for so long; one that was never begun is done."""
+    if future is None:
+        return True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await asyncio.shield(future)
+            return True
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from variant_parallelism.gateway.types import Event
@@ -15,6 +16,38 @@ class Record:
 
     time: float
     event: Event
+
+
+class Backlog:
+    """What a sink leaves to the one that takes its place: records, oldest first, and its counts.
+
+    Beyond `capacity` the oldest give way, and are counted.
+    """
+
+    def __init__(self, capacity: int, records: Iterable[Record] = ()) -> None:
+        self.capacity = capacity
+        self.records = deque(records)
+        self.taken = 0
+        self.written = 0
+        self.dropped = 0
+        self.refused = 0
+
+    def put(self, record: Record) -> None:
+        """Add a record that came while there was no sink."""
+        self.taken += 1
+        self.records.append(record)
+        while len(self.records) > self.capacity:
+            self.records.popleft()
+            self.dropped += 1
+
+    def follow(self, older: Backlog) -> None:
+        """Come after what another one holds."""
+        self.capacity = max(self.capacity, older.capacity + len(self.records))
+        self.records.extendleft(reversed(older.records))
+        self.taken += older.taken
+        self.written += older.written
+        self.dropped += older.dropped
+        self.refused += older.refused
 
 
 class Spool:
@@ -35,6 +68,7 @@ class Spool:
         self._changed = threading.Condition()
         self._wanted = 0
         self._closing = False
+        self._leaving = False
         self._abandoned = False
 
     def __len__(self) -> int:
@@ -44,6 +78,11 @@ class Spool:
     def closing(self) -> bool:
         """Whether what is here is the rest: nothing more is put in."""
         return self._closing
+
+    @property
+    def leaving(self) -> bool:
+        """Whether another spool has the rest: what is in hand is not tried again."""
+        return self._leaving
 
     @property
     def abandoned(self) -> bool:
@@ -57,9 +96,7 @@ class Spool:
                 return
             self.taken += 1
             self._queue.append(record)
-            while len(self) > self.capacity:
-                self._queue.popleft()
-                self.dropped += 1
+            self._shorten()
             if 0 < self._wanted <= len(self._queue):
                 self._changed.notify()
 
@@ -93,6 +130,25 @@ class Spool:
             self._closing = True
             self._changed.notify_all()
 
+    def leave(self) -> list[Record]:
+        """Take nothing more; what was not taken from here yet is the caller's."""
+        with self._changed:
+            self._closing = self._leaving = True
+            records = list(self._queue)
+            self._queue.clear()
+            self._changed.notify_all()
+        return records
+
+    def adopt(self, backlog: Backlog) -> None:
+        """Begin with what another spool held and counted; nothing was put in here before."""
+        with self._changed:
+            self._queue.extend(backlog.records)
+            self.taken = backlog.taken
+            self.dropped = backlog.dropped
+            self._shorten()
+            if self._queue:
+                self._changed.notify()
+
     def abandon(self) -> int:
         """Give up what is left: how many records that is, counted as dropped."""
         with self._changed:
@@ -103,6 +159,11 @@ class Spool:
             self._in_hand = 0
             self._changed.notify_all()
         return left
+
+    def _shorten(self) -> None:
+        while len(self) > self.capacity:
+            self._queue.popleft()
+            self.dropped += 1
 
     def _wait(self, count: int, seconds: float) -> bool:
         self._wanted = count
