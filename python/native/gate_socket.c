@@ -75,8 +75,7 @@ static void take(vp_gate *gate, const struct sockaddr_in6 *from, const uint8_t *
         scope = 0;
     }
     const uint32_t slot = vp_gate_find(gate, address, port, scope);
-    if (slot != VP_GATE_NOBODY ||
-        !vp_gate_stranger(gate, message, size, address, port, scope)) {
+    if (!vp_gate_stranger(gate, slot, message, size, address, port, scope)) {
         (void)vp_gate_take(gate, slot, message, size, size, now);
     }
 }

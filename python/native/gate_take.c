@@ -162,21 +162,24 @@ int vp_gate_take(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t si
     return verdict;
 }
 
-int vp_gate_stranger(vp_gate *gate, const uint8_t *message, size_t size,
+int vp_gate_stranger(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t size,
                      const uint8_t address[16], uint16_t port, uint32_t scope)
 {
     vp_wire_header header;
+    if (vp_message_peek(message, size, &header) != VP_WIRE_OK || header.type != VP_HELLO ||
+        header.fleet != gate->fleet ||
+        (slot < gate->size && header.node == gate->nodes[slot].id)) {
+        return 0;
+    }
     unsigned strangers = 0;
     for (unsigned i = 0; i < gate->record_count; i++) {
         strangers += gate->records[i].verdict == VP_GATE_STRANGER;
     }
-    if (strangers >= VP_GATE_STRANGERS ||
-        vp_message_peek(message, size, &header) != VP_WIRE_OK || header.type != VP_HELLO ||
-        header.fleet != gate->fleet) {
+    if (strangers >= VP_GATE_STRANGERS) {
         return 0;
     }
     vp_gate_record *record =
-        keep(gate, VP_GATE_NOBODY, message, size, (uint32_t)size, VP_GATE_STRANGER);
+        keep(gate, slot, message, size, (uint32_t)size, VP_GATE_STRANGER);
     memcpy(record->address, address, sizeof(record->address));
     record->port = port;
     record->scope = scope;

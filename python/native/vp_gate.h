@@ -170,9 +170,10 @@ void vp_gate_clear(vp_gate *gate);
 int vp_gate_take(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t size,
                  uint32_t wire_bytes, double now);
 
-/** Note a message from an address that is no node's, if it looks like a HELLO of the fleet. It
- *  counts against the VP_GATE_BATCH. @return 1, or 0 if it is to be taken. */
-int vp_gate_stranger(vp_gate *gate, const uint8_t *message, size_t size,
+/** Note a message from an address that is no node's (slot VP_GATE_NOBODY) or another node's, if it
+ *  looks like a HELLO of the fleet. It counts against the VP_GATE_BATCH.
+ *  @return 1, or 0 if it is to be taken. */
+int vp_gate_stranger(vp_gate *gate, uint32_t slot, const uint8_t *message, size_t size,
                      const uint8_t address[16], uint16_t port, uint32_t scope);
 
 /** Put the prediction of a verified message into its ballot. @return VP_GATE_VOTED,

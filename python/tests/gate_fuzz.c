@@ -121,8 +121,7 @@ int main(int count, char **arguments)
             require(exact != NULL, "no memory");
             memcpy(exact, message, size);
             const uint32_t slot = chance(10) == 0u ? VP_GATE_NOBODY : chance(NODES);
-            if (slot != VP_GATE_NOBODY ||
-                !vp_gate_stranger(gate, exact, size, message, 1, 0)) {
+            if (!vp_gate_stranger(gate, slot, exact, size, message, 1, 0)) {
                 (void)vp_gate_take(gate, slot, exact, size, (uint32_t)size, 1.0);
             } else {
                 gate->fleet_counts[VP_COUNT_MESSAGES_IN]++;

@@ -66,6 +66,16 @@ def test_lines_for_people(tmp_path: Path, logger: logging.Logger) -> None:
     assert "request 5: " in lines[1]
 
 
+def test_names_and_reasons_cannot_steer_a_terminal(tmp_path: Path, logger: logging.Logger) -> None:
+    def say(log: EventLog) -> None:
+        log.tell(NodeChanged(1, "dead", "\x1b[2J\x07gone"))
+        logger.warning("the board %s", "\x9b31m\x7f")
+
+    text = "".join(written(tmp_path, logger, False, say))
+    assert text.isprintable()
+    assert "[2J" in text and "31m" in text
+
+
 def test_lines_for_programs(tmp_path: Path, logger: logging.Logger) -> None:
     warned = Warned("node 2 takes what this gateway sends for old")
 

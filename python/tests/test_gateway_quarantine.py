@@ -25,13 +25,21 @@ def test_a_node_left_out_by_the_operator_stays_out_over_a_restart(tmp_path: Path
             async with Gateway(fleet, state_dir=tmp_path) as gateway:
                 await gateway.wait_for_nodes(2, 20)
                 gateway.on_event(events.append)
-                gateway.quarantine(1, True, "its camera\nis dirty")
-                assert states(gateway)[1] == ("quarantined", "its camera is dirty")
+                gateway.quarantine(1, True, "its camera\n\x1b[2J")
+                assert states(gateway)[1] == (
+                    "quarantined",
+                    "its camera \N{REPLACEMENT CHARACTER}[2J",
+                )
                 assert states(gateway)[0][0] == "up"
-            assert events == [NodeChanged(1, "quarantined", "its camera is dirty")]
+            assert events == [
+                NodeChanged(1, "quarantined", "its camera \N{REPLACEMENT CHARACTER}[2J")
+            ]
             async with Gateway(fleet, state_dir=tmp_path) as gateway:
                 await gateway.wait_until_settled(20)
-                assert states(gateway)[1] == ("quarantined", "its camera is dirty")
+                assert states(gateway)[1] == (
+                    "quarantined",
+                    "its camera \N{REPLACEMENT CHARACTER}[2J",
+                )
                 answer = await gateway.classify(make_image(fleet))
                 assert 0 in [vote.node for vote in answer.votes]
                 gateway.on_event(events.append)

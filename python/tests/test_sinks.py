@@ -306,7 +306,7 @@ def test_home_assistants_templates_read_what_is_published() -> None:
     json.loads(encode(config))
     components = config["components"]
     unique = [component["unique_id"] for component in components.values()]
-    assert len(set(unique)) == len(components) == 3 + len(fleet.nodes) + 8
+    assert len(set(unique)) == len(components) == 3 + 2 * len(fleet.nodes) + 8
     environment = jinja2.Environment()
 
     def shown(entity: str, template: str, payload: bytes) -> str:
@@ -334,6 +334,9 @@ def test_home_assistants_templates_read_what_is_published() -> None:
         "dead": "OFF",
         "quarantined": "ON",
     }
+    for state, payload in states.items():
+        assert shown("node_0_state", "value_template", payload) == state
+        assert state in components["node_0_state"]["options"]
     counters = {"answers": 7, "forged": 2}
     assert shown("count_answers", "value_template", encode(counters)) == "7"
     assert shown("count_forged", "value_template", encode(counters)) == "2"

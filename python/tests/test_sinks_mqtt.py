@@ -200,8 +200,12 @@ def test_nodes_that_left_the_fleet_leave_home_assistant(tmp_path: Path) -> None:
                 before, _, leaving, after = (
                     json.loads(config)["components"] for config in listener.of(CONFIG)
                 )
-                assert leaving == after | {"node_2": {"platform": "binary_sensor"}}
-                assert before.keys() == leaving.keys() == after.keys() | {"node_2"}
+                gone = {
+                    "node_2": {"platform": "binary_sensor"},
+                    "node_2_state": {"platform": "sensor"},
+                }
+                assert leaving == after | gone
+                assert before.keys() == leaving.keys() == after.keys() | gone.keys()
                 assert listener.of("vp/simulated/node/2")[-1] == b""
 
     run(test)

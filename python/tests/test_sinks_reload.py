@@ -34,6 +34,32 @@ def texts(path: Path) -> list[str]:
     return [line["text"] for line in lines if line["event"] == "warning"]
 
 
+def test_a_refused_reload_leaves_the_names_of_nodes(tmp_path: Path) -> None:
+    async def test() -> None:
+        plain = loopback_fleet([], udp=2)
+        fleet = with_sinks(plain, tmp_path, {"jsonl": {"path": "a"}})
+        nodes = [node.model_copy(update={"variant": "v0"}) for node in plain.nodes]
+        renamed = plain.with_nodes(nodes, plain.table.gateway)
+        impossible = {"jsonl": {"path": "a"}, "sqlite": {"path": "no/such/file"}}
+        async with (
+            Gateway(plain, state_dir=tmp_path) as gateway,
+            make_sinks(gateway, fleet) as sinks,
+        ):
+            with pytest.raises(VpError):
+                await sinks.reload(with_sinks(renamed, tmp_path, impossible))
+            sinks.listen(NodeChanged(1, "dead", "first"))
+            await until(lambda: "first" in (tmp_path / "a").read_text())
+            await sinks.reload(with_sinks(renamed, tmp_path, {"jsonl": {"path": "a"}}))
+            sinks.listen(NodeChanged(1, "dead", "second"))
+        lines = [json.loads(line) for line in (tmp_path / "a").open()]
+        assert {line["reason"]: line["variant"] for line in lines if line["node"] == 1} == {
+            "first": "v1",
+            "second": "v0",
+        }
+
+    run(test)
+
+
 def test_sinks_come_go_and_move_without_losing_an_event(tmp_path: Path) -> None:
     async def test() -> None:
         plain = loopback_fleet([], udp=2)

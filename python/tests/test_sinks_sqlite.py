@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import pytest
 from loopback_nodes import run
 from sink_events import VARIANTS, answered, disk_full_at, one_of_each, until
 from variant_parallelism.errors import VpError
-from variant_parallelism.gateway import NodeChanged
+from variant_parallelism.gateway import Answered, NodeChanged
+from variant_parallelism.gateway.report import answer_json
 from variant_parallelism.gateway.sinks import schema
 from variant_parallelism.gateway.sinks.spool import Record
 from variant_parallelism.gateway.sinks.sqlite import SqliteSink
@@ -51,24 +53,14 @@ def test_every_event_has_its_table(tmp_path: Path) -> None:
         for number, event in enumerate(one_of_each()):
             sink.put(Record(now + number, event))
         await sink.stop(10)
-        assert rows(tmp_path, "SELECT * FROM answers") == [
-            (1, now, 1, 3, "c3", None, 0.75, 20.0, 2, "[2]", '{"2": "runtime failed"}'),
-            (
-                2,
-                now + 1,
-                2,
-                None,
-                None,
-                None,
-                None,
-                20.0,
-                0,
-                "[0, 1, 2]",
-                '{"2": "runtime failed"}',
-            ),
+        columns = "id, time, request, class, name, score, votes, missing, errors"
+        errors = '{"2": "runtime failed"}'
+        assert rows(tmp_path, f"SELECT {columns} FROM answers") == [
+            (1, now, 1, 3, "c3", 0.75, 2, "[2]", errors),
+            (2, now + 1, 2, None, None, None, 0, "[0, 1, 2]", errors),
         ]
         assert rows(tmp_path, "SELECT * FROM votes") == [
-            (1, node, f"v{node}", 3, "[[3, 90], [7, -100]]", 20.0, 5.5, 25) for node in (0, 1)
+            (1, node, f"v{node}", 3, "[[3, 90], [7, -100]]", 20.0, 5.5, 25, 1) for node in (0, 1)
         ]
         assert rows(tmp_path, "SELECT * FROM node_states") == [
             (1, now + 2, 2, "v2", "dead", "silent for 3 s")
@@ -82,6 +74,35 @@ def test_every_event_has_its_table(tmp_path: Path) -> None:
         assert rows(tmp_path, "PRAGMA user_version") == [(schema.VERSION,)]
 
     run(test)
+
+
+def test_all_that_is_told_of_an_answer_is_stored(tmp_path: Path) -> None:
+    """Every key that lines of JSON and messages have, under the same name."""
+    plain = answered(1)
+    uncounted = replace(plain.answer.votes[1], counted=False)
+    answer = replace(
+        plain.answer,
+        votes=(plain.answer.votes[0], uncounted),
+        spared=(5, 6),
+        label=4,
+        triggered=True,
+        uid="kitchen-17",
+    )
+    sink = sink_in(tmp_path)
+    sink.open()
+    sink.write([Record(time.time(), Answered(answer))])
+    sink.close()
+    with database(tmp_path) as connection:
+        connection.row_factory = sqlite3.Row
+        (stored,) = map(dict, connection.execute("SELECT * FROM answers"))
+        votes = [dict(row) for row in connection.execute("SELECT * FROM votes ORDER BY node")]
+    told = answer_json(answer)
+    for row in (stored, *votes):
+        for key in {"scores", "missing", "spared", "errors", "entries"} & row.keys():
+            row[key] = json.loads(row[key])
+    assert stored["votes"] == 2
+    stored["votes"] = [{key: vote[key] for key in told["votes"][0]} for vote in votes]
+    assert {key: stored[key] for key in told} == told
 
 
 def test_a_second_run_adds_to_the_first(tmp_path: Path) -> None:

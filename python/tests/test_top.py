@@ -245,6 +245,8 @@ def test_without_a_terminal_it_prints_once(running: PageFleet) -> None:
     [
         ([], "give a fleet file, or --url and the gateway's address"),
         (["--url", "http://127.0.0.1:1"], "the gateway at http://127.0.0.1:1 does not answer"),
+        (["--url", "http://127.0.0.1:99999"], "http://127.0.0.1:99999 is no address of a gateway"),
+        (["--url", "ftp://x"], "--url ftp://x: an address begins with http:// or https://"),
         (["--url", "http://127.0.0.1:1", "--token-file", "/none"], "cannot read token file /none"),
     ],
 )

@@ -97,8 +97,8 @@ def test_tiles_and_live_answers(look: Open, five: PageFleet) -> None:
     wait_text(page, "#fleet-name", "virtual-5")
     wait_text(page, "#link-text", "live")
     page.wait_for_selector(".row:not(.empty) img")
+    until(page, "document.querySelectorAll('.tile[data-state=up]').length === 5")
     assert page.locator(".tile").count() == 5
-    assert page.locator(".tile[data-state='up']").count() == 5
     assert "virtual · udp" in page.inner_text(tile(0))
     until(page, "document.querySelector('.row img')?.naturalWidth === 8")
     assert page.eval_on_selector(".row img", "it => getComputedStyle(it).imageRendering") == (

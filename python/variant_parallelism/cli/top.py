@@ -32,5 +32,7 @@ def command(
 
     if (fleet is None) == (url is None):
         raise VpError("give a fleet file, or --url and the gateway's address")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise VpError(f"--url {url}: an address begins with http:// or https://")
     token = None if token_file is None else read_secret(token_file, "token file")
     watch(AsyncClient(url or fleet, token=token), Console())

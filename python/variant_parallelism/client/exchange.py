@@ -159,6 +159,9 @@ def read(path: str | os.PathLike[str]) -> bytes:
         raise VpError(f"cannot read image {os.fspath(path)!r}: {error}") from None
 
 
+_MUTE = "it hung up without a word"
+
+
 @contextmanager
 def told(base: str) -> Iterator[None]:
     """Whatever goes wrong on the way to the gateway and back, as GatewayError."""
@@ -168,7 +171,9 @@ def told(base: str) -> Iterator[None]:
         what = "cannot be reached" if isinstance(error, httpx.ConnectTimeout) else "is silent"
         raise GatewayError(f"the gateway at {base} does not answer: it {what}") from None
     except (httpx.NetworkError, OSError) as error:
-        raise GatewayError(f"the gateway at {base} does not answer: {error or 'gone'}") from None
+        raise GatewayError(
+            f"the gateway at {base} does not answer: {str(error) or _MUTE}"
+        ) from None
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise GatewayError(f"{base} is no address of a gateway: {error}") from None
     except (httpx.HTTPError, ValueError) as error:
@@ -257,6 +262,9 @@ def target_of(gateway: Fleet | str | os.PathLike[str], token: str | None) -> Tar
         target = Target(gateway.rstrip("/"), token)
         with told(gateway):
             target.options()
+            port = httpx.URL(gateway).port
+        if port is not None and not 0 < port < 1 << 16:
+            raise GatewayError(f"{gateway} is no address of a gateway: ports are 1 to 65535")
         return target
     fleet = gateway if isinstance(gateway, Fleet) else load_fleet(Path(gateway))
     host, port = parse_endpoint(fleet.table.gateway.http)

@@ -219,21 +219,25 @@ class Core:
     def datagram(
         self, now: float, node_id: int | None, data: bytes, source: Source | None = None
     ) -> None:
-        """A datagram came from a node's address; None: from `source`, which is no node's."""
-        if node_id is None and source is not None and self._is_hello(data):
-            self._stranger(now, Record(NOBODY, False, data, len(data), source))
+        """A datagram came from `source`, which is a node's address; None: no node's. Without a
+        source it cannot be what shows that a node has moved."""
+        slot = NOBODY if node_id is None else self.nodes[node_id].slot
+        if source is not None and self._is_hello_of_another(node_id, data):
+            self._stranger(now, Record(slot, False, data, len(data), source))
         else:
-            slot = NOBODY if node_id is None else self.nodes[node_id].slot
             self._take(now, slot, data, len(data))
         self._drive(now)
 
-    def _is_hello(self, data: bytes) -> bool:
-        """Whether a message looks like a HELLO of this fleet."""
+    def _is_hello_of_another(self, node_id: int | None, data: bytes) -> bool:
+        """Whether a message looks like a HELLO of this fleet, and not of this node."""
         try:
             header = peek(data)
         except WireError:
             return False
-        return header.type == MessageType.HELLO and header.fleet == self.fleet.table.id
+        return (header.type, header.fleet) == (
+            MessageType.HELLO,
+            self.fleet.table.id,
+        ) and header.node != node_id
 
     def receive(self, now: float, socket: int) -> int:
         """Take what waits at a UDP socket (a file descriptor), but no more than some batches.
@@ -277,12 +281,14 @@ class Core:
             self._stranger(now, record)
 
     def _stranger(self, now: float, record: Record) -> None:
-        """What says that it is a node, from an address that is none's."""
+        """What says that it is a node, from an address that is not its own."""
         node = self._roaming.hears(now, record)
         if node is None or record.stranger is None:
             return
         source = record.stranger
         before, node.roamed_to = node.address, str(source)
+        if record.slot != NOBODY:
+            self._gate.set_address(record.slot, None)
         self._gate.set_address(node.slot, source.host, source.port, source.scope)
         self.moves.append((node.id, source))
         self._liveness.link_up(now, node)

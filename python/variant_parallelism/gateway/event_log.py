@@ -16,6 +16,7 @@ from variant_parallelism.gateway.line_writer import LineWriter
 from variant_parallelism.gateway.repeats import Repeats
 from variant_parallelism.gateway.report import answer_json, event_json
 from variant_parallelism.gateway.types import Answered, Event, Faulted, NodeChanged, Warned
+from variant_parallelism.plain_text import printable
 
 _FLUSH_S = 2.0
 
@@ -111,7 +112,8 @@ class EventLog(logging.Handler):
     def _line(self, entry: _Entry, text: str) -> str:
         if not self._as_json:
             clock = time.strftime("%H:%M:%S", time.localtime(entry.time))
-            return f"{clock} {text}"
+            # Tracebacks have several lines.
+            return f"{clock} " + "\n".join(map(printable, text.split("\n")))
         stamp = datetime.fromtimestamp(entry.time, UTC).isoformat(timespec="milliseconds")
         said: dict[str, Any] = {"time": stamp, "level": logging.getLevelName(entry.level).lower()}
         if entry.event is not None:

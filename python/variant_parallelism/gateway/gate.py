@@ -63,8 +63,8 @@ class Source(NamedTuple):
 class Record(NamedTuple):
     """A message that Python has to read. `stale`: it was dropped as a replay.
 
-    `stranger` is set if it looks like a HELLO of the fleet and came from no node's address: nothing
-    was verified or counted then.
+    `stranger` is set if it looks like a HELLO of the fleet and came from no node's address, or from
+    that of another node, whose `slot` it has: nothing was verified or counted then.
     """
 
     slot: int

@@ -8,7 +8,11 @@ and the node moves with a second, still newer HELLO from there, unless anything 
 address meanwhile: a node that is heard where it was has not moved. Who can hold back the node's own
 messages and pass on its HELLOs can still do so; he gets no key by it, and votes for nobody.
 
-Without a key anybody can claim to be anybody. So only nodes with `udp = "any"` are found that way.
+The address may have been another node's (a router hands them out anew after a power cut). Then that
+one is nowhere until its own HELLO comes; if it was heard at this address since, nobody moves there.
+
+Without a key anybody can claim to be anybody. So only nodes with `udp = "any"` are found that way,
+and only such nodes lose their addresses to them.
 """
 
 from __future__ import annotations
@@ -77,10 +81,12 @@ class Roaming:
             self._is_double(node, record.stranger)
             return None
         claim = self._claims.pop(node, None)
-        if claim is None or not self._confirms(now, node, claim, record.stranger, counter):
+        if claim is None or not self._confirms(now, node, claim, record, counter):
             self._drop(record, None)
             self._claims[node] = _Claim(record.stranger, counter, now, node.stale)
-            self._out.discover_at(record.stranger)
+            if claim is None or claim.source != record.stranger:
+                # Called once: who answers and may not move would be called for ever.
+                self._out.discover_at(record.stranger)
             return None
         self._doubles.pop(node, None)
         return node
@@ -88,7 +94,9 @@ class Roaming:
     def _who(self, record: Record) -> Node | None:
         header = peek(record.message)
         node = self._nodes.get(header.node)
-        if node is None or node.serial or (self._fleet.key is None and node.table.udp != ANYWHERE):
+        holder = self._holder(record)
+        is_fixed = any(other and other.table.udp != ANYWHERE for other in (node, holder))
+        if node is None or node.serial or (self._fleet.key is None and is_fixed):
             self._drop(record, "foreign")
             return None
         key = self._fleet.key and node_key(self._fleet.key, self._fleet.table.id, node.id)
@@ -100,15 +108,22 @@ class Roaming:
         return node
 
     def _confirms(
-        self, now: float, node: Node, claim: _Claim, source: Source, counter: int
+        self, now: float, node: Node, claim: _Claim, record: Record, counter: int
     ) -> bool:
+        source = record.stranger
+        assert source is not None
         patience_s = SILENT_PERIODS * self._fleet.table.hello_ms / 1000
         if claim.source != source or counter <= claim.counter or now > claim.at + patience_s:
             return False
         if node.linked and (node.last_seen >= claim.at or node.stale > claim.stale):
             self._is_double(node, source)
             return False
-        return True
+        holder = self._holder(record)
+        return holder is None or holder.last_seen < claim.at
+
+    def _holder(self, record: Record) -> Node | None:
+        """Whose address it came from."""
+        return None if record.slot == NOBODY else self._nodes.get(self._gate.id_at(record.slot))
 
     def _is_double(self, node: Node, source: Source) -> None:
         """A node is where it was, and elsewhere: two boards have its id, or somebody copies it."""
@@ -123,7 +138,7 @@ class Roaming:
 
     def _drop(self, record: Record, why: str | None) -> None:
         """Count a message that nobody acts on."""
-        self._gate.count(NOBODY, "messages_in")
-        self._gate.count(NOBODY, "bytes_in", record.wire_bytes)
+        self._gate.count(record.slot, "messages_in")
+        self._gate.count(record.slot, "bytes_in", record.wire_bytes)
         if why is not None:
-            self._gate.count(NOBODY, why)
+            self._gate.count(record.slot, why)

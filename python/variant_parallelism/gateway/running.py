@@ -122,8 +122,10 @@ async def _reload(
     try:
         fleet = await asyncio.to_thread(load_fleet, path)
         # Names of new nodes are wanted by then; of nodes that go, there may still be something.
-        variants.update((node.id, node.variant) for node in fleet.nodes)
+        for node in fleet.nodes:
+            variants.setdefault(node.id, node.variant)
         told = await apply(fleet, gateway, sinks, server)
+        variants.update((node.id, node.variant) for node in fleet.nodes)
     except VpError as error:
         event = {"event": "not reloaded", "text": str(error)}
         log.error("not reloaded, the old settings stay: %s", error, extra={"fields": event})

@@ -32,6 +32,7 @@ from variant_parallelism.gateway.types import (
     NodeStatus,
     Warned,
 )
+from variant_parallelism.plain_text import plain
 
 _SAVE_LIMIT_S = 5.0
 """For how long the start and the end wait for the disk."""
@@ -132,7 +133,7 @@ class Gateway:
         """
         if not self._open:
             raise VpError("the gateway is closed")
-        reason = " ".join(reason.split()) or f"{'left out' if on else 'taken back'} by the operator"
+        reason = plain(reason) or f"{'left out' if on else 'taken back'} by the operator"
         self._core.quarantine(self._loop.time(), node_id, on, reason)
         kept = {k: v for k, v in self._state.quarantined.items() if k not in self._core.nodes}
         self._state.quarantined = kept | self._core.quarantined()

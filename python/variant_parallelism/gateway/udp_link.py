@@ -134,9 +134,11 @@ class UdpLink(asyncio.DatagramProtocol):
         return None
 
     def move_node(self, node_id: int, slot: int, source: Source) -> None:
-        """A node is here from now on."""
+        """A node is here from now on; one that was here before is nowhere."""
         self.remove_node(node_id)
         address = (str(source.host), source.port)
+        if address in self._node_at:
+            self.remove_node(self._node_at[address])
         self._address_of[node_id], self._node_at[address] = address, node_id
         self._slot_of[node_id] = slot
         self._sink.gate.set_address(slot, source.host, source.port, source.scope)
@@ -222,8 +224,7 @@ class UdpLink(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         node = self._node_at.get((addr[0], addr[1]))
-        source = None if node is not None else _source(addr)
-        self._sink.on_datagram(node, data, source)
+        self._sink.on_datagram(node, data, _source(addr))
 
     def error_received(self, exc: Exception) -> None:
         """An unreachable node shows as silence."""

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from variant_parallelism.api import AnswerEvent, Vote
+from variant_parallelism.plain_text import plain
 from variant_parallelism.top.model import SORTS, Model, Row, latency_ms
 
 NONE = "-"
@@ -49,12 +50,6 @@ def render(model: Model, width: int, height: int, *, live: bool = True) -> Rende
     lines += [Text()] * (most - len(shown) - (len(rows) > len(shown)))
     lines += _answers(model, answers, width) if answers else []
     return Group(*lines, _line(model.news, "dim"), _keys(model))
-
-
-def plain(text: str) -> str:
-    """One line without control characters: a class's name must not steer the terminal."""
-    words = " ".join(text.split())
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words)
 
 
 def _line(text: str, style: str = "") -> Text:

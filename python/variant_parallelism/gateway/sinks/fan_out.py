@@ -99,7 +99,8 @@ class Sinks:
         ]
         # Those that only end come last: nothing can go wrong with them.
         changed.sort(key=lambda name: _table(name, fleet) is None)
-        self._variants.update({node.id: node.variant for node in fleet.nodes})
+        for node in fleet.nodes:
+            self._variants.setdefault(node.id, node.variant)
         done: list[str] = []
         try:
             for name in changed:
@@ -111,6 +112,7 @@ class Sinks:
                     await self._replace(name, old)
             raise
         self._fleet = fleet
+        self._variants.update({node.id: node.variant for node in fleet.nodes})
         for name, sink in self._sinks.items():
             if name not in changed:
                 sink.follow(fleet)

@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from variant_parallelism import __version__
 from variant_parallelism.fleet import Fleet
+from variant_parallelism.gateway.types import State
 
 ONLINE, OFFLINE = "online", "offline"
 
@@ -169,19 +170,32 @@ def _answer_entities(
 
 
 def _node_entities(fleet: Fleet, topics: Topics, expire_after_s: int) -> dict[str, dict[str, Any]]:
-    return {
-        f"node_{node.id}": {
-            "platform": "binary_sensor",
-            "name": f"Node {node.id} ({node.variant})",
-            "device_class": "connectivity",
+    """Of each node whether it is reachable, and its state: one in quarantine is reachable, too."""
+    entities: dict[str, dict[str, Any]] = {}
+    for node in fleet.nodes:
+        name, topic = f"Node {node.id} ({node.variant})", topics.node(node.id)
+        common = {
             "entity_category": "diagnostic",
-            "state_topic": topics.node(node.id),
-            "value_template": "{{ 'ON' if value_json.state in ('up', 'quarantined') else 'OFF' }}",
-            "json_attributes_topic": topics.node(node.id),
+            "state_topic": topic,
+            "json_attributes_topic": topic,
             "expire_after": expire_after_s,
         }
-        for node in fleet.nodes
-    }
+        entities[f"node_{node.id}"] = {
+            "platform": "binary_sensor",
+            "name": name,
+            "device_class": "connectivity",
+            "value_template": "{{ 'ON' if value_json.state in ('up', 'quarantined') else 'OFF' }}",
+            **common,
+        }
+        entities[f"node_{node.id}_state"] = {
+            "platform": "sensor",
+            "name": f"{name} state",
+            "device_class": "enum",
+            "options": list(get_args(State)),
+            "value_template": "{{ value_json.state }}",
+            **common,
+        }
+    return entities
 
 
 def _counter_entities(topics: Topics, expire_after_s: int) -> dict[str, dict[str, Any]]:

@@ -20,12 +20,16 @@ CREATE TABLE answers (
     request INTEGER NOT NULL,
     class INTEGER,
     name TEXT,
-    label TEXT,
+    label INTEGER,
     score REAL,
+    scores TEXT NOT NULL,
     latency_ms REAL NOT NULL,
     votes INTEGER NOT NULL,
     missing TEXT NOT NULL,
-    errors TEXT NOT NULL
+    spared TEXT NOT NULL,
+    errors TEXT NOT NULL,
+    triggered INTEGER NOT NULL,
+    uid TEXT
 );
 CREATE INDEX answers_time ON answers (time);
 CREATE TABLE votes (
@@ -37,6 +41,7 @@ CREATE TABLE votes (
     latency_ms REAL NOT NULL,
     inference_ms REAL NOT NULL,
     wire_bytes INTEGER NOT NULL,
+    counted INTEGER NOT NULL,
     PRIMARY KEY (answer, node)
 ) WITHOUT ROWID;
 CREATE TABLE node_states (

@@ -31,6 +31,9 @@ _SLACK = 8
 """Free pages stay in the file up to this part of its limit: they are soon used again."""
 _DAY_S = 86400.0
 
+_JSON = ("scores", "missing", "spared", "errors")
+"""Columns of an answer that hold JSON."""
+
 _MISTAKES = (
     sqlite3.DataError,
     sqlite3.IntegrityError,
@@ -178,40 +181,25 @@ class SqliteSink(Sink):
 
 
 def _insert_answer(connection: sqlite3.Connection, seconds: float, answer: Answer) -> None:
+    """A column a key of `answer_json`: what has parts as JSON, but for votes, in their table."""
     values: dict[str, Any] = answer_json(answer)
-    row = connection.execute(
-        "INSERT INTO answers"
-        " (time, request, class, name, label, score, latency_ms, votes, missing, errors)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            seconds,
-            values["request"],
-            values["class"],
-            values["name"],
-            values.get("label"),
-            values["score"],
-            values["latency_ms"],
-            len(values["votes"]),
-            json.dumps(values["missing"]),
-            json.dumps(values["errors"]),
-        ),
-    ).lastrowid
-    connection.executemany(
-        "INSERT INTO votes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                row,
-                vote["node"],
-                vote["variant"],
-                vote["entries"][0][0],
-                json.dumps(vote["entries"]),
-                vote["latency_ms"],
-                vote["inference_ms"],
-                vote["wire_bytes"],
-            )
-            for vote in values["votes"]
-        ],
-    )
+    votes = values["votes"]
+    for name in _JSON:
+        values[name] = json.dumps(values[name])
+    values |= {"time": seconds, "votes": len(votes)}
+    row = connection.execute(_statement("answers", values), values).lastrowid
+    rows = [
+        vote
+        | {"answer": row, "class": vote["entries"][0][0], "entries": json.dumps(vote["entries"])}
+        for vote in votes
+    ]
+    if rows:
+        connection.executemany(_statement("votes", rows[0]), rows)
+
+
+def _statement(table: str, values: dict[str, Any]) -> str:
+    columns, places = ", ".join(values), ", ".join(f":{name}" for name in values)
+    return f"INSERT INTO {table} ({columns}) VALUES ({places})"
 
 
 @contextlib.contextmanager
