@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -133,6 +134,41 @@ def test_a_flood_is_thinned_out_and_node_changes_are_not() -> None:
         assert told.counters.events_skipped == skipped.count
 
     run(test)
+
+
+def test_large_answers_are_encoded_while_others_wait_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    real = events.record_json
+
+    def slow(*arguments: object) -> object:
+        begun.set()
+        assert may_end.wait(60)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(events, "record_json", slow)
+    monkeypatch.setattr(events, "_MOST_S", 0.0)
+    monkeypatch.setattr(events, "_REST", 0.0)
+
+    async def test(told: Told) -> None:
+        subscriber = told.hub.subscribe(None)
+        told.tell(answered(0))
+        # The loop is here, and what happens meanwhile waits.
+        assert await asyncio.to_thread(begun.wait, 20)
+        told.tell(NodeChanged(1, "dead", "gone"), *(answered(number) for number in range(1, 9)))
+        may_end.set()
+        assert [event.event for event in await taken(subscriber)] == ["answer"]
+        # There is time for one answer: the newest.
+        skipped, node, newest = await taken(subscriber)
+        assert isinstance(skipped, api.SkippedEvent) and skipped.count == 7
+        assert isinstance(node, api.NodeEvent)
+        assert isinstance(newest, api.AnswerEvent) and newest.request == 8
+
+    try:
+        run(test)
+    finally:
+        may_end.set()
 
 
 def test_a_subscriber_who_takes_nothing_holds_little() -> None:

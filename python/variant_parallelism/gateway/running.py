@@ -16,6 +16,7 @@ from variant_parallelism.gateway.reloading import check_reload
 from variant_parallelism.gateway.service import Gateway
 from variant_parallelism.gateway.sinks import Sinks, make_sinks
 from variant_parallelism.gateway.systemd import Notifier, keep_notified, status_line
+from variant_parallelism.gateway.texts import in_thread
 from variant_parallelism.gateway.web import HttpServer
 from variant_parallelism.workers.spread import make_spread
 
@@ -120,7 +121,7 @@ async def _reload(
     """Apply the fleet file as it is now; if that cannot be, nothing changes and a line says why."""
     path = gateway.fleet.path
     try:
-        fleet = await asyncio.to_thread(load_fleet, path)
+        fleet = await in_thread(load_fleet, path)
         # Names of new nodes are wanted by then; of nodes that go, there may still be something.
         for node in fleet.nodes:
             variants.setdefault(node.id, node.variant)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from variant_parallelism.gateway.service import Gateway
 from variant_parallelism.gateway.sinks.exposition import CONTENT_TYPE, Sample, family, labels, one
 from variant_parallelism.gateway.sinks.sink import SinkStatus
+from variant_parallelism.gateway.texts import in_thread
 from variant_parallelism.gateway.types import Answered, Event, NodeStatus, Vote
 from variant_parallelism.gateway.votes import Votes
 
@@ -22,6 +23,7 @@ _BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0
 _BUCKETS = tuple(labels(le=str(bound)) for bound in (*_BOUNDS_S, "+Inf"))
 
 _SINK_COUNTERS = {
+    "taken": "Events that a sink was told",
     "written": "Events that a sink has written",
     "dropped": "Events that a sink was too slow or away for too long for",
     "refused": "Events that a sink could not write at all",
@@ -137,7 +139,7 @@ class Metrics:
         """The exposition and its content type. Those who ask at one time get the same."""
         if self._rendering is None or self._rendering.done():
             # Answers wait for the numbers alone: the text of hundreds of nodes is long.
-            self._rendering = asyncio.create_task(asyncio.to_thread(self.numbers().text))
+            self._rendering = asyncio.create_task(in_thread(self.numbers().text))
         return await asyncio.shield(self._rendering), CONTENT_TYPE
 
 

@@ -22,6 +22,7 @@ from variant_parallelism.gateway.sinks.records import (
     variants_of,
 )
 from variant_parallelism.gateway.sinks.spool import Record
+from variant_parallelism.gateway.texts import in_thread
 from variant_parallelism.gateway.types import Answered, Event
 from variant_parallelism.gateway.web.errors import Problem
 
@@ -31,6 +32,10 @@ _GATHER_S = 0.05
 _MOST_ANSWERS = 25
 """Sent in one gathering: 500 a second."""
 _MOST_OTHERS = 1000
+_MOST_S = 0.1
+"""For the answers of one gathering."""
+_REST = 3.0
+"""How many times as long as that took nothing is encoded."""
 _QUEUE_BYTES = 256 * 1024
 _HEARTBEAT_S = 10.0
 _RETRY_S = 5
@@ -131,7 +136,8 @@ class EventHub:
         self._skipped = 0
         self._order = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._last = 0.0
+        self._next = 0.0
+        self._passing: asyncio.Task[None] | None = None
         self._forget: Callable[[], None] | None = None
         self._closed = False
 
@@ -146,6 +152,8 @@ class EventHub:
             self._forget()
         if self._timer is not None:
             self._timer.cancel()
+        if self._passing is not None:
+            self._passing.cancel()
         self.end_streams()
 
     def end_streams(self) -> None:
@@ -199,30 +207,51 @@ class EventHub:
         self._set_timer()
 
     def _set_timer(self) -> None:
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._last + _GATHER_S, self._pass_on)
+        if self._timer is None and self._passing is None and not self._closed:
+            self._timer = self._loop.call_at(self._next, self._pass_on)
 
     def _pass_on(self) -> None:
         self._timer = None
-        self._last = self._loop.time()
         told = sorted([*self._answers, *self._others], key=lambda each: each.order)
         self._answers.clear()
         self._others.clear()
         skipped, self._skipped = self._skipped, 0
+        chosen = [(subscriber, *subscriber.choose(told)) for subscriber in self._subscribers]
+        self._passing = asyncio.create_task(self._encode(chosen, skipped))
+
+    async def _encode(
+        self, chosen: list[tuple[Subscriber, list[_Told], int]], skipped: int
+    ) -> None:
+        """Give the subscribers what each has chosen. Answers of hundreds of votes take a while,
+        which answers must not wait for: a thread works on them, and rests for longer than it
+        works."""
+        wanted = {each.order: each for _, some, _ in chosen for each in some}
         variants = variants_of(self._gateway.fleet)
-        for subscriber in self._subscribers:
-            chosen, left_out = subscriber.choose(told)
-            texts = [_encoded(each, variants) for each in chosen]
+        began = self._loop.time()
+        try:
+            await in_thread(_encode_newest, list(wanted.values()), variants)
+        finally:
+            self._passing = None
+            took = self._loop.time() - began
+            self._next = self._loop.time() + max(_GATHER_S, _REST * took)
+        for subscriber, some, left_out in chosen:
+            texts = [each.text for each in some if each.text is not None]
+            left_out += len(some) - len(texts)
             self._counters.events_skipped += subscriber.put(texts, skipped + left_out)
-        if any(subscriber.held is not None for subscriber in self._subscribers):
+        if self._answers or self._others or any(each.held for each in self._subscribers):
             self._set_timer()
 
 
-def _encoded(told: _Told, variants: dict[int, str]) -> bytes:
-    if told.text is None:
-        value = record_json(told.record, variants)
-        told.text = _framed(value["event"], encode(value))
-    return told.text
+def _encode_newest(told: list[_Told], variants: dict[int, str]) -> None:
+    """All that are no answers, and of the answers the newest, as many as there is time for."""
+    until = time.monotonic() + _MOST_S
+    newest = max((each.order for each in told if each.is_answer), default=0)
+    for each in sorted(told, key=lambda each: (each.is_answer, -each.order)):
+        if each.is_answer and each.order < newest and time.monotonic() > until:
+            return
+        if each.text is None:
+            value = record_json(each.record, variants)
+            each.text = _framed(value["event"], encode(value))
 
 
 def _framed(kind: str, data: bytes) -> bytes:

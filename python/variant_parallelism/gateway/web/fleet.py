@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -11,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from variant_parallelism.api import FleetCounters, FleetInfo, Node, Nodes, Quarantine
 from variant_parallelism.errors import VpError
 from variant_parallelism.gateway.report import node_json
+from variant_parallelism.gateway.texts import in_thread
 from variant_parallelism.gateway.web.context import Web
 from variant_parallelism.gateway.web.errors import Problem, quoted
 from variant_parallelism.gateway.web.metrics import http_metrics
@@ -40,7 +40,7 @@ def fleet_routes(web: Web) -> APIRouter:
             return JSONResponse({"fleet": fleet, "nodes": [node_json(node) for node in statuses]})
 
         # Hundreds of nodes take a while.
-        return await asyncio.to_thread(reply)
+        return await in_thread(reply)
 
     @router.post(
         "/v1/nodes/{node}/quarantine",

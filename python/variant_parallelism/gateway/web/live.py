@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from variant_parallelism.gateway.texts import in_thread
 from variant_parallelism.gateway.web.context import Web
 from variant_parallelism.gateway.web.errors import Problem, takes_keys_once
 from variant_parallelism.gateway.web.openapi import EVENT_STREAM, errors
@@ -78,6 +78,6 @@ def live_routes(web: Web) -> APIRouter:
         """Lists of equal length, an item a point, the oldest first; kept in memory since the
         gateway's start. `time` is in seconds since 1970."""
         window = web.history.window(query.span, query.node)
-        return JSONResponse(await asyncio.to_thread(window.json))
+        return JSONResponse(await in_thread(window.json))
 
     return router
