@@ -16,6 +16,7 @@ from loopback_nodes import loopback_fleet, nodes_of, run, tcp_url
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet
 from variant_parallelism.gateway import Gateway, service
+from variant_parallelism.gateway.keeping import StateKeeper
 from variant_parallelism.gateway.state import StateFile, minutes_since_2024
 
 
@@ -181,3 +182,28 @@ def test_state_that_cannot_be_kept_is_a_warning(
         run(test)
     written = [text for text in caplog.messages if text.startswith("cannot write")]
     assert len(written) == 1
+
+
+def test_all_is_written_when_the_newest_state_is(tmp_path: Path) -> None:
+    """What is saved while another is being written is waited for, too."""
+    state, counters = StateFile.load(tmp_path, "slow", KEY), {1: 1}
+    write, first, may_write = state.write, threading.Event(), threading.Event()
+
+    def slow(text: str) -> None:
+        first.set()
+        assert may_write.wait(20)
+        write(text)
+
+    state.write = slow  # type: ignore[method-assign]
+
+    async def test() -> None:
+        keeper = StateKeeper(state, lambda: dict(counters))
+        keeper.save()
+        await asyncio.to_thread(first.wait, 20)
+        counters[1] = 2
+        keeper.save()
+        may_write.set()
+        assert await keeper.written(20)
+        assert StateFile.load(tmp_path, "slow", KEY).highest == {1: 2}
+
+    run(test)

@@ -68,7 +68,8 @@ class StateKeeper:
         threading.Thread(target=write, name="vp-state", daemon=True).start()
 
     def _end(self) -> None:
-        self._idle.set()
         text, self._next = self._next, None
-        if text is not None:
+        if text is None:
+            self._idle.set()
+        else:
             self._begin(text)
