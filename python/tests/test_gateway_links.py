@@ -228,11 +228,56 @@ def test_datagrams_from_elsewhere_are_foreign(tmp_path: Path) -> None:
     run(test)
 
 
+def named(fleet: Fleet) -> Fleet:
+    """The same with a name in the place of each node's address."""
+    nodes = [
+        node.model_copy(update={"udp": str(node.udp).replace("127.0.0.1", "localhost")})
+        for node in fleet.nodes
+    ]
+    return fleet.with_nodes(nodes, fleet.table.gateway)
+
+
+def test_a_name_that_nobody_resolves_holds_up_only_its_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=3)
+        mixed = fleet.with_nodes(
+            [fleet.nodes[0], *named(fleet).nodes[1:]],
+            fleet.table.gateway,
+        )
+        loop = asyncio.get_running_loop()
+        resolve, away = loop.getaddrinfo, asyncio.Event()
+
+        async def slow(*arguments: object, **options: object) -> object:
+            await away.wait()
+            return await resolve(*arguments, **options)  # type: ignore[arg-type]
+
+        async with nodes_of(fleet, {}):
+            async with asyncio.timeout(20), Gateway(mixed, state_dir=tmp_path) as gateway:
+                monkeypatch.setattr(links, "_NAMES_S", 0.01)
+                assert await gateway.wait_for_nodes(3, 20) == 3
+            monkeypatch.setattr(loop, "getaddrinfo", slow)
+            async with asyncio.timeout(20), Gateway(mixed, state_dir=tmp_path) as gateway:
+                assert await gateway.wait_for_nodes(1, 20) == 1
+                one, *others = gateway.nodes()
+                assert one.state == "up"
+                assert all("is being looked up" in node.reason for node in others)
+                away.set()
+                assert await gateway.wait_for_nodes(3, 20) == 3
+            away.clear()
+            # Nor does it hold up the end.
+            async with asyncio.timeout(20), Gateway(mixed, state_dir=tmp_path):
+                pass
+
+    run(test)
+
+
 def test_what_arrives_while_names_are_resolved_is_heard_and_not_foreign(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
-        fleet = loopback_fleet([], udp=2)
+        fleet = named(loopback_fleet([], udp=2))
         loop = asyncio.get_running_loop()
         resolve = loop.getaddrinfo
         ports = [int(str(node.udp).rpartition(":")[2]) for node in fleet.nodes]
@@ -271,6 +316,28 @@ def test_a_caller_that_gives_up_leaves_nothing_behind(tmp_path: Path) -> None:
             ended = [event.answer for event in events if isinstance(event, Answered)]
             assert ended == [answer]
             assert gateway.counters.lost == 1
+
+    run(test)
+
+
+def test_the_node_of_a_caller_that_gives_up_goes_on_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        fleet = loopback_fleet([], udp=1)
+        images = [make_image(fleet, seed) for seed in (0, 1)]
+        async with nodes_of(fleet, {}) as nodes, Gateway(fleet, state_dir=tmp_path) as gateway:
+            assert await gateway.wait_for_nodes(1, 20) == 1
+            nodes.nodes[0].compute_s = 0.5
+            node = gateway._core.nodes[0]
+            first, second = (
+                asyncio.create_task(gateway.classify(image, deadline_ms=20_000)) for image in images
+            )
+            while len(node.queue) < 1 or node.request is None:
+                await asyncio.sleep(0)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert node.request is not None and node.request.data == images[1].tobytes()
+            assert len((await second).votes) == 1
 
     run(test)
 

@@ -242,9 +242,11 @@ class Gateway:
         try:
             return await future
         finally:
-            self._core.cancel(request)
             if self._waiting.get(request.id) is future:
                 del self._waiting[request.id]
+                self._core.cancel(request)
+                # The nodes that it frees have others to serve.
+                self._tell(self._core.poll)
 
     async def reload(self, fleet: Fleet) -> Changes:
         """Become the gateway of `fleet`, without losing a request in flight; what changed.
