@@ -75,6 +75,9 @@ void vp_node_take_trigger(vp_node *node, enum vp_node_link link, const vp_trigge
             vp_node_report_past(node, link, trigger->request);
         }
         return;
+    } else if (input->chunks != 0u) {
+        vp_node_count_damaged(node); /* What comes in chunks is not captured as well. */
+        return;
     }
     if (report) {
         input->link = link;

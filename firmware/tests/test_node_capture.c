@@ -210,6 +210,25 @@ static void test_a_chunk_does_not_join_a_capture(void)
     expect_prediction(&b, &im);
 }
 
+static void test_a_trigger_does_not_join_an_input(void)
+{
+    bench b;
+    const image im = {.request = 1, .height = 40, .width = 50, .k = 3};
+    const uint16_t chunks = VP_NODE_CHUNKS(40u * 50u);
+    start(&b);
+    for (uint16_t chunk = 0; chunk + 1u < chunks; chunk++) {
+        send_chunk(&b, &im, chunk, 0);
+        trigger(&b, 1, chunk & 1);
+    }
+    bench_run(&b);
+    expect_nothing(&b);
+    CHECK(b.node.damaged == chunks - 1u && source.begins == 0);
+    send_chunk(&b, &im, (uint16_t)(chunks - 1u), 0);
+    bench_run(&b);
+    expect_prediction(&b, &im);
+    expect_nothing(&b);
+}
+
 static void test_a_restarted_gateway_ends_a_capture(void)
 {
     bench b;
@@ -255,6 +274,7 @@ int main(void)
     test_a_newer_request_ends_a_capture();
     test_an_older_request_begins_nothing();
     test_a_chunk_does_not_join_a_capture();
+    test_a_trigger_does_not_join_an_input();
     test_a_restarted_gateway_ends_a_capture();
     test_damaged_triggers();
     CHECK_DONE();
