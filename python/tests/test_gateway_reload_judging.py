@@ -16,6 +16,7 @@ from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, NodeTable
 from variant_parallelism.gateway import Answer, Warned
 from variant_parallelism.gateway.combining import FleetCombiner
+from variant_parallelism.gateway.reloading import check_reload
 from variant_parallelism.judging_table import JudgingTable
 
 FLEET = make_fleet(
@@ -131,6 +132,16 @@ def test_what_fails_after_the_answer_does_not_lose_it(monkeypatch: pytest.Monkey
     assert sorted(answer.request for answer in world.answers()) == numbers
     assert all(len(answer.votes) == 3 for answer in world.answers())
     assert (world.core.counters.answers, world.core.counters.lost) == (3, 0)
+
+
+def test_a_reload_that_no_slot_is_left_for_is_refused() -> None:
+    """Slots are never used again, and 16 bits wide."""
+    kept, changed = FLEET.nodes[:3], table(3, variant=7)
+    fleet = having(FLEET, *kept, changed, table(50, variant=6))
+    check_reload(FLEET, fleet, 65_533)
+    with pytest.raises(VpError, match=r"^fleet.toml: nodes: over 65535 .*; restart to apply$"):
+        check_reload(FLEET, fleet, 65_534)
+    check_reload(FLEET, FLEET, 65_535)
 
 
 def test_a_source_that_left_the_fleet_is_none() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, NodeTable
+from variant_parallelism.gateway.gate import NOBODY
 
 _FIXED: dict[str, Callable[[Fleet], object]] = {
     "name": lambda fleet: fleet.table.name,
@@ -23,11 +24,18 @@ _FIXED: dict[str, Callable[[Fleet], object]] = {
 """What ports, keys, state and callers hang on."""
 
 
-def check_reload(old: Fleet, new: Fleet) -> None:
-    """VpError, naming the first key, if a gateway of `old` cannot become one of `new`."""
+def check_reload(old: Fleet, new: Fleet, slots: int = 0) -> None:
+    """VpError, naming the first key, if a gateway of `old` cannot become one of `new`; so many
+    slots of its gate are taken."""
     for key, value in _FIXED.items():
         if value(old) != value(new):
             raise VpError(f"{new.path}: {key}: changed; restart to apply")
+    told = changes(old, new)
+    if slots + len(told.added) + len(told.replaced) > NOBODY:
+        raise VpError(
+            f"{new.path}: nodes: over {NOBODY} were added or changed since the start; restart to "
+            "apply"
+        )
     check_emulated(new)
 
 

@@ -257,7 +257,7 @@ class Gateway:
         if not self._open:
             raise VpError("the gateway is closed")
         async with self._reloading:
-            check_reload(self.fleet, fleet)
+            check_reload(self.fleet, fleet, self.gate.size)
             await self._links.prepare(fleet)
             self._keeper.save()
             told = changes(self.fleet, fleet)
