@@ -7,6 +7,7 @@ requests over HTTP in a closed loop. Meanwhile nodes die, freeze, lie, stall and
 is killed; the disk is full; the fleet file changes or breaks; strangers send garbage. Ends with
 status 1 if a promise was broken: an answer lost while a node lived, a vote or an answer that is not
 what the models say, a sink's count that does not add up, memory that grows, a gateway that ended.
+SIGINT and SIGTERM end it early, in order, with the same checks; a second one ends it at once.
 Writes report.json, soak.png (with matplotlib), the gateway's log and the fleet file into --out.
 
 Memory is flat if it grows by at most 100 kB a minute over the second half (of a run of at least 10
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -25,21 +27,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from soaking.load import Load, Tally
 from soaking.report import plot, print_report, write_report
+from soaking.sinks import SinkCounts, as_json, look_at_sinks, read_sinks
 from soaking.stage import Stage, set_up
 from soaking.trouble import Trouble
 from soaking.verify import (
     SLOPE_SHARE,
     Findings,
-    as_json,
     counters_of,
-    look_at_sinks,
     read_counters,
-    read_metrics,
     violations,
 )
 from soaking.watch import LineCounter, Samples, Watch
@@ -48,6 +49,7 @@ from variant_parallelism import AsyncClient
 from variant_parallelism.client import GatewayError
 from variant_parallelism.errors import VpError
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _START_S = 60.0
 _SINKS_S = 60.0
 
@@ -75,9 +77,11 @@ async def _drain_sinks(stage: Stage) -> None:
     """Until nothing waits in a sink's queue, or nothing moves any more."""
     end = time.monotonic() + _SINKS_S
     while time.monotonic() < end:
-        if not any(
-            sink.waiting for sink in (await asyncio.to_thread(read_metrics, stage)).values()
-        ):
+        try:
+            sinks = await asyncio.to_thread(read_sinks, stage)
+        except httpx.HTTPError:
+            return
+        if not any(sink.waiting for sink in sinks.values()):
             return
         await asyncio.sleep(0.5)
 
@@ -86,6 +90,7 @@ async def _soak(
     stage: Stage, options: argparse.Namespace, console: Console, bar: Progress
 ) -> dict[str, Any]:
     seconds = options.minutes * 60
+    ending = _Ending()
     await _wait_for_nodes(stage)
     begin = time.monotonic()
     task = bar.add_task("soaking", total=seconds)
@@ -101,6 +106,8 @@ async def _soak(
     troubling = asyncio.create_task(trouble.run(seconds))
     while not troubling.done() and stage.gateway.status is None:
         await asyncio.wait([troubling], timeout=1.0)
+        if ending.wanted:
+            trouble.stop()
         bar.update(task, completed=time.monotonic() - begin)
     if troubling.done():
         troubling.result()
@@ -112,28 +119,29 @@ async def _soak(
     alive = stage.gateway.status is None
     if alive:
         await _drain_sinks(stage)
-        sinks, counters = read_metrics(stage), read_counters(stage)
+        sinks, counters = await asyncio.to_thread(_last_look, stage)
         watching.cancel()
         status: int | None = await asyncio.to_thread(stage.gateway.stop)
     else:
         sinks, counters, status = {}, {}, stage.gateway.status
         watching.cancel()
-    look_at_sinks(stage, sinks, lines)
+    await asyncio.to_thread(look_at_sinks, stage, sinks, lines)
     broken = violations(
         Findings(
+            seconds=elapsed,
             tally=load.tally,
             samples=watch.samples,
             counters=counters,
             sinks=sinks,
             lines=lines,
             reloads_missed=trouble.reloads_missed,
-            broker_kills=stage.broker.kills,
             status=status,
             tracebacks=stage.gateway.tracebacks(),
         )
     )
     return {
         "minutes": options.minutes,
+        "ended_early": ending.wanted,
         "seed": options.seed,
         "nodes": {"emulated": len(stage.boards), "virtual": options.virtual},
         "disk": stage.disk.way,
@@ -147,6 +155,29 @@ async def _soak(
         "broken": broken,
         "samples": asdict(watch.samples),
     }
+
+
+def _last_look(stage: Stage) -> tuple[dict[str, SinkCounts], dict[str, int]]:
+    """The counts of sinks and gateway; none, which breaks promises, if it no longer answers."""
+    try:
+        return read_sinks(stage), read_counters(stage)
+    except (httpx.HTTPError, ValueError):
+        return {}, {}
+
+
+class _Ending:
+    """Whether somebody asked for the end, by SIGINT or SIGTERM."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._task = asyncio.current_task()
+        for number in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._asked)
+
+    def _asked(self) -> None:
+        if self.wanted and self._task is not None:
+            self._task.cancel()
+        self.wanted = True
 
 
 def _load_json(tally: Tally, seconds: float) -> dict[str, Any]:
@@ -185,6 +216,9 @@ def main() -> int:
     if options.minutes <= 0 or options.virtual < 3 or options.in_flight < 1:
         parser.error("--minutes above 0, --virtual from 3, --in-flight from 1")
     console = Console()
+    for number in _SIGNALS:
+        # A shell that starts it in the background has SIGINT ignored.
+        signal.signal(number, signal.default_int_handler)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         with (
@@ -201,7 +235,7 @@ def main() -> int:
     except OSError as error:
         print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     samples = Samples(**report["samples"])
     write_report(options.out, report)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from soaking.stage import Stage
+from soaking.expected import Expected
+from soaking.stage import FIRST_VIRTUAL, Stage
 from variant_parallelism import AsyncClient
 from variant_parallelism.api import Answer
 from variant_parallelism.client import GatewayError
+from variant_parallelism.reference import Entries, FamilyReference
 
 _RETRY_S = 0.05
 _TRIGGER_EVERY = 10
@@ -24,6 +26,7 @@ _EXAMPLES = 20
 class Tally:
     """What came of the requests.
 
+    `captures` are votes on triggers, `captured_later` those of them by nodes that were asked anew;
     `wrong_votes` differ from what the node's model says, and the node was not told to lie; in
     `wrong_answers` the class is not what the counted votes add up to.
     """
@@ -35,6 +38,8 @@ class Tally:
     refused: int = 0
     failed: int = 0
     votes: int = 0
+    captures: int = 0
+    captured_later: int = 0
     lies: int = 0
     wrong_votes: int = 0
     wrong_answers: int = 0
@@ -55,15 +60,16 @@ class Load:
         self._stage = stage
         self._in_flight = in_flight
         self._stopping = asyncio.Event()
-        manifest = stage.fleet.manifest
-        columns = {variant.name: at for at, variant in enumerate(manifest.variants)}
-        self._column = {node.id: columns[node.variant] for node in stage.fleet.nodes}
+        family = FamilyReference(stage.fleet.manifest, stage.fleet.manifest_path.parent)
+        self._expected = Expected(
+            stage.fleet,
+            stage.images,
+            stage.table,
+            lambda node: node >= FIRST_VIRTUAL,
+            lambda variant, image, k: family[variant].entries(image, k),
+        )
         self._weight = {node.id: stage.fleet.variant_of(node).weight for node in stage.fleet.nodes}
-        self._classes = len(manifest.classes)
-        self._expected = [
-            [stage.table.entries(image, column, stage.fleet.table.k) for column in columns.values()]
-            for image in stage.images
-        ]
+        self._classes = len(stage.fleet.manifest.classes)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -99,9 +105,17 @@ class Load:
             return await client.trigger()
         return await client.classify(self._stage.images[at], label=self._stage.labels[at])
 
+    def _is_right(self, request: int, at: int | None, node: int, entries: Entries) -> bool:
+        if at is not None:
+            return entries == self._expected.of_image(at, node)
+        self.tally.captures += 1
+        if entries == self._expected.of_trigger(request, node):
+            return True
+        self.tally.captured_later += 1
+        return self._expected.is_of_later_trigger(request, node, entries)
+
     def _check(self, answer: Answer, at: int | None) -> None:
-        """`at` is the image's place, None for a trigger: what nodes capture then is their own, so
-        only the sum of their votes is looked at."""
+        """`at` is the image's place, None for a trigger: each node captured something else then."""
         tally = self.tally
         if answer.class_index is None:
             tally.lost += 1
@@ -114,13 +128,14 @@ class Load:
         shares = np.zeros(self._classes)
         for vote in answer.votes:
             tally.votes += 1
-            entries = tuple(tuple(entry) for entry in vote.entries)
-            if at is not None and entries != self._expected[at][self._column[vote.node]]:
+            entries = tuple((index, score) for index, score in vote.entries)
+            if not self._is_right(answer.request, at, vote.node, entries):
                 if self._stage.may_lie(vote.node):
                     tally.lies += 1
                 else:
                     tally.wrong_votes += 1
-                    tally.note(f"node {vote.node} says {entries} of image {at}")
+                    of = f"trigger {answer.request}" if at is None else f"image {at}"
+                    tally.note(f"node {vote.node} says {entries} of {of}")
             if vote.counted:
                 for index, score in entries:
                     shares[index] += self._weight[vote.node] * (score + 128) / 256

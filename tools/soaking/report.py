@@ -33,7 +33,7 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
                 table.add_row(name.replace("_", " "), text)
     console.print(table)
     sinks = Table("sink", box=box.SIMPLE_HEAD, pad_edge=False)
-    heads = ("written", "dropped", "refused", "waiting", "answers_found", "events_found")
+    heads = ("taken", "written", "dropped", "refused", "waiting", "answers_found", "events_found")
     for head in heads:
         sinks.add_column(head.replace("_", " "), justify="right")
     for name, counts in report["sinks"].items():
@@ -43,6 +43,8 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
     console.print(sinks)
     for text, count in report["problems"].items():
         console.print(f"{count} x {text}", highlight=False, soft_wrap=True)
+    if report["ended_early"]:
+        console.print("ended early")
     for broken in report["broken"]:
         console.print(f"[red]BROKEN[/] {broken}", highlight=False, soft_wrap=True)
     if not report["broken"]:

@@ -150,6 +150,7 @@ def set_up(
     path = out / "fleet.toml"
     path.write_text(fleet_toml(fleet.table), encoding="utf-8")
     subscriber = stack.enter_context(Subscriber(broker.port, "vp/soak/answer"))
+    broker.keep_sessions()
     nodes = stack.enter_context(
         VirtualProcess(
             path,

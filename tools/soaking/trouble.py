@@ -43,6 +43,7 @@ class Trouble:
         self._virtual = [node.id for node in stage.fleet.nodes if node.id >= FIRST_VIRTUAL]
         self._busy: set[object] = set()
         self._file = asyncio.Lock()
+        self._stopping = asyncio.Event()
         self._kinds: list[tuple[float, Callable[[], Coroutine[Any, Any, None]]]] = [
             (8, self._virtual_dies),
             (6, self._virtual_misbehaves),
@@ -64,7 +65,7 @@ class Trouble:
         first = [kind for _, kind in self._kinds]
         self._random.shuffle(first)
         async with asyncio.TaskGroup() as group:
-            while time.monotonic() < end:
+            while time.monotonic() < end and not self._stopping.is_set():
                 weights = [weight for weight, _ in self._kinds]
                 # Everything once before anything twice, so that a short soak sees all of it.
                 kind = (
@@ -73,7 +74,13 @@ class Trouble:
                     else self._random.choices([kind for _, kind in self._kinds], weights)[0]
                 )
                 group.create_task(kind())
-                await asyncio.sleep(self._random.uniform(*_PAUSE_S))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._random.uniform(*_PAUSE_S)):
+                        await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Begin nothing more: `run` returns once everything is whole again."""
+        self._stopping.set()
 
     @contextlib.contextmanager
     def _alone(self, *things: object) -> Iterator[bool]:

@@ -43,6 +43,8 @@ class LineCounter:
 
     def __init__(self, path: Path) -> None:
         self.events: Counter[str] = Counter()
+        self.answers: set[tuple[str, int]] = set()
+        """Time, as in the line, and request."""
         self.damaged = 0
         self._path = path
         self._moved = path.with_name(path.name + ".moved")
@@ -63,9 +65,13 @@ class LineCounter:
             return
         for line in path.read_bytes().splitlines():
             try:
-                self.events[json.loads(line)["event"]] += 1
+                event = json.loads(line)
             except ValueError:
                 self.damaged += 1
+                continue
+            self.events[event["event"]] += 1
+            if event["event"] == "answer":
+                self.answers.add((event["time"], event["request"]))
         path.unlink()
 
 

@@ -107,6 +107,7 @@ class Sinks:
                 done.append(name)
                 await self._replace(name, fleet)
         except VpError:
+            self._variants.update({node.id: node.variant for node in old.nodes})
             for name in done:
                 with contextlib.suppress(VpError):
                     await self._replace(name, old)
