@@ -13,6 +13,8 @@ from variant_parallelism.gateway.serial_link import LinkSink, SerialLink
 from variant_parallelism.gateway.udp_link import UdpLink, UdpSink
 
 _RETRY_S = 2.0
+_NAMES_S = 2.0
+"""For how long the start waits for the addresses of nodes that have names."""
 
 log = logging.getLogger("variant_parallelism.gateway")
 
@@ -152,14 +154,22 @@ class Links:
         log.info("multicast to %s for the nodes that listen to it", group)
 
     async def _resolve(self, nodes: list[NodeTable]) -> None:
-        found = await asyncio.gather(*(self._address(node) for node in nodes))
+        looking = [asyncio.create_task(self._address(node)) for node in nodes]
+        try:
+            if looking:
+                await asyncio.wait(looking, timeout=_NAMES_S)
+        except asyncio.CancelledError:
+            for look in looking:
+                look.cancel()
+            raise
         if self._udp is not None:
             # What came before the nodes' addresses were known waits in the socket.
             await self._udp.start()
-        for node, reason in zip(nodes, found, strict=True):
+        for node, look in zip(nodes, looking, strict=True):
+            reason = look.result() if look.done() else f"{node.udp}: is being looked up"
             self._report(node.id, reason)
             if reason is not None and node.udp != ANYWHERE:
-                self._resolving[node.id] = asyncio.create_task(self._keep_resolving(node))
+                self._resolving[node.id] = asyncio.create_task(self._keep_resolving(node, look))
 
     async def _address(self, node: NodeTable) -> str | None:
         """None once a node has an address, or why it has none."""
@@ -168,10 +178,13 @@ class Links:
             return "waits for its HELLO from any address"
         return await self._udp.add_node(node.id, self._sink.slot_of(node.id), node.udp)
 
-    async def _keep_resolving(self, node: NodeTable) -> None:
+    async def _keep_resolving(self, node: NodeTable, look: asyncio.Task[str | None]) -> None:
+        """Go on where the first look-up has failed, or takes long."""
         while True:
-            await asyncio.sleep(_RETRY_S)
-            reason = await self._address(node)
+            if look.done():
+                await asyncio.sleep(_RETRY_S)
+                look = asyncio.create_task(self._address(node))
+            reason = await look
             self._report(node.id, reason)
             if reason is None:
                 self._resolving.pop(node.id, None)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import termios
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from variant_parallelism.workers.spread import make_spread
 DRAIN_S = 5.0
 """How long requests in flight may take at the end."""
 
+_TURN_S = 0.0005
+
 log = logging.getLogger("variant_parallelism.gateway")
 
 
@@ -33,6 +36,8 @@ async def run_gateway(fleet: Fleet, state_dir: Path | None = None, as_json: bool
     when it is ready, `reloaded` or `not reloaded` after SIGHUP, for which the fleet file is read
     again, `stopped` at the end. VpError if it cannot start.
     """
+    # Threads that encode for others hold the interpreter for as long as this, 5 ms by default.
+    sys.setswitchinterval(_TURN_S)
     variants = {node.id: node.variant for node in fleet.nodes}
     lines = start_log(as_json, variants)
     notifier = Notifier()

@@ -112,7 +112,7 @@ class UdpLink(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         try:
             host, port = parse_endpoint(endpoint)
-            found = await loop.getaddrinfo(
+            found: list[Any] = _numeric(host, port, self._socket.family) or await loop.getaddrinfo(
                 host, port, family=self._socket.family, type=socket.SOCK_DGRAM
             )
         except OSError as error:
@@ -250,3 +250,13 @@ def _bound(addresses: list[tuple[int, tuple[Any, ...]]]) -> socket.socket:
         else:
             return bound
     raise problem
+
+
+def _numeric(host: str, port: int, family: int) -> list[Any]:
+    """What getaddrinfo gives for an address; nothing for a name, which has to be looked up."""
+    try:
+        return socket.getaddrinfo(
+            host, port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+    except OSError:
+        return []

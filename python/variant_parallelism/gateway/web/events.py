@@ -32,9 +32,9 @@ _GATHER_S = 0.05
 _MOST_ANSWERS = 25
 """Sent in one gathering: 500 a second."""
 _MOST_OTHERS = 1000
-_MOST_S = 0.1
+_MOST_S = 0.02
 """For the answers of one gathering."""
-_REST = 3.0
+_REST = 5.0
 """How many times as long as that took nothing is encoded."""
 _QUEUE_BYTES = 256 * 1024
 _HEARTBEAT_S = 10.0
