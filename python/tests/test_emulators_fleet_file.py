@@ -18,6 +18,7 @@ from variant_parallelism.emulators.fleet_file import (
     MARK,
     check_replaceable,
     fleet_toml,
+    keep_changes,
     key_file_of,
     temporary_fleet,
 )
@@ -99,6 +100,19 @@ def test_what_was_written_loads_and_is_gone_at_the_end(fleet: Fleet, tmp_path: P
         check_replaceable(out, fleet)
         raise KeyboardInterrupt
     assert contents(tmp_path) == before
+
+
+def test_what_somebody_added_is_kept_beside_the_next_file(fleet: Fleet, tmp_path: Path) -> None:
+    out = tmp_path / "run.toml"
+    with temporary_fleet(fleet, out):
+        assert keep_changes(out) is None
+        changed = out.read_text() + "\n[sinks.sqlite]\n"
+        out.write_text(changed)
+    assert keep_changes(out) == tmp_path / "run.toml.old"
+    assert (tmp_path / "run.toml.old").read_text() == changed and not out.exists()
+    assert keep_changes(out) is None
+    out.write_text("mine")
+    assert keep_changes(out) is None and out.read_text() == "mine"
 
 
 def test_the_gateways_token_and_limits_are_kept(fleet: Fleet, tmp_path: Path) -> None:

@@ -38,7 +38,11 @@ def command(
 
     from variant_parallelism.cli.emulated import build_images, work_folder
     from variant_parallelism.emulators import launch_fleet
-    from variant_parallelism.emulators.fleet_file import check_replaceable, temporary_fleet
+    from variant_parallelism.emulators.fleet_file import (
+        check_replaceable,
+        keep_changes,
+        temporary_fleet,
+    )
     from variant_parallelism.fleet import load_fleet
 
     console = Console()
@@ -49,6 +53,8 @@ def command(
     # Also where a shell starts it in the background, which ignores SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    if (old := keep_changes(out)) is not None:
+        console.print(f"{out} was changed by hand: it is {old} now", highlight=False)
     key = loaded.key or _kept_key(folder / "fleet.key")
     try:
         with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -49,6 +50,23 @@ def check_replaceable(path: Path, source: Fleet) -> None:
             )
 
 
+def keep_changes(path: Path) -> Path | None:
+    """Move a file of temporary_fleet that somebody has changed out of the way; where it is now.
+
+    None if there is no such file. VpError if it cannot be moved.
+    """
+    if not _is_marked(path):
+        return None
+    _, seal, *rest = path.read_bytes().split(b"\n", 2)
+    if rest and seal == _seal(rest[0]).encode():
+        return None
+    old = path.with_name(path.name + ".old")
+    try:
+        return path.replace(old)
+    except OSError as error:
+        raise VpError(f"cannot write {old}: {error.strerror}") from None
+
+
 @contextmanager
 def temporary_fleet(fleet: Fleet, path: Path) -> Iterator[None]:
     """Write `fleet` to `path`, and its key, if any, beside it with mode 600; remove both at exit.
@@ -86,8 +104,13 @@ def _contents(fleet: Fleet, path: Path) -> dict[Path, tuple[str, int]]:
         contents[key_path] = (fleet.key.hex() + "\n", 0o600)
         update["key_file"] = key_path.name
     text = fleet_toml(fleet.table.model_copy(update=update))
-    contents[path] = (f"{MARK}\n{text}", 0o644)
+    contents[path] = (f"{MARK}\n{_seal(text.encode())}\n{text}", 0o644)
     return contents
+
+
+def _seal(text: bytes) -> str:
+    """A line by which a later run knows whether somebody changed the text below it."""
+    return f"# {hashlib.blake2s(text, digest_size=8).hexdigest()}"
 
 
 def _is_marked(path: Path) -> bool:

@@ -133,16 +133,17 @@ class Compiled:
 
     def digest(self) -> str:
         """Of the kernels, this file, the compiler and the sources that it copies."""
-        return f"{self.kernels} {self.ram} {_generator_digest()}"
+        try:
+            return f"{self.kernels} {self.ram} {_generator_digest()}"
+        except ImportError as error:
+            raise _without_compiler(error) from None
 
     def write_model(self, tflite: Path, folder: Path, name: str) -> ModelSource:
         """Compile the model."""
         try:
             from vp_converters import ConversionError, compile_model
         except ImportError as error:
-            raise VpError(
-                f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'"
-            ) from None
+            raise _without_compiler(error) from None
         try:
             compiled = compile_model(tflite, folder, name, self.kernels, self.ram)
         except ConversionError as error:
@@ -280,6 +281,10 @@ def _key(manifest: Manifest, variant: VariantInfo, runtime: Runtime) -> str:
         runtime.digest(),
     ]
     return hashlib.blake2s(json.dumps(facts).encode()).hexdigest()
+
+
+def _without_compiler(error: ImportError) -> VpError:
+    return VpError(f"the compiler needs {error.name}: pip install 'variant-parallelism[convert]'")
 
 
 @cache
