@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,24 @@ def test_a_trigger_reaches_the_nodes_with_a_sensor(tmp_path: Path) -> None:
             assert answer.triggered
             assert len(answer.votes) == NODES
             assert served.nodes.nodes[0].captures
+
+    serve(tmp_path, test)
+
+
+def test_the_fleets_deadline_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(served: Served) -> None:
+        async def deadline_of(client: vp.AsyncClient) -> float:
+            await client.classify(make_image(served.fleet))
+            return client._deadline.learn(client._deadline._ms)
+
+        async with vp.AsyncClient(served.fleet) as client:
+            assert await deadline_of(client) == served.fleet.table.deadline_ms
+            table = served.gateway.fleet.table.model_copy(update={"deadline_ms": 30_000})
+            served.gateway.fleet = dataclasses.replace(served.gateway.fleet, table=table)
+            assert await deadline_of(client) == served.fleet.table.deadline_ms
+            # A minute later.
+            monkeypatch.setattr(client._deadline, "_until", time.monotonic())
+            assert await deadline_of(client) == 30_000
 
     serve(tmp_path, test)
 

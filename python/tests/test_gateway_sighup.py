@@ -92,7 +92,8 @@ def test_a_file_that_cannot_be_applied_changes_nothing(tmp_path: Path) -> None:
             )
             await asyncio.to_thread(urlopen, leave_out, timeout=LIMIT_S)
             assert (await gateway.event("node", node=1, state="quarantined"))["variant"] == "v1"
-            await reloaded(gateway, path, good.replace("id = 7\n", "id = 7\nk = 1\n", 1))
+            told = await reloaded(gateway, path, good.replace("id = 7\n", "id = 7\nk = 1\n", 1))
+            assert told["text"] == "the same nodes; settings: k"
             assert {len(vote["entries"]) for vote in (await gateway.classify())["votes"]} == {1}
             assert await gateway.ended() == 0
 

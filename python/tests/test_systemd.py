@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from fleet_factory import make_image
 from loopback_nodes import loopback_fleet, nodes_of, run
 from sink_events import until
+from variant_parallelism.cli.gateway import _print_unit
 from variant_parallelism.gateway import Gateway
 from variant_parallelism.gateway.systemd import Notifier, keep_notified, status_line, unit_file
 
@@ -158,6 +160,22 @@ def test_the_unit_runs_this_program() -> None:
     )
     assert f"ExecStart={sys.executable} -m variant_parallelism.cli gateway " in done.stdout
     assert "/opt/vp" not in done.stdout
+
+
+@pytest.mark.parametrize("folder", ["/home/me", "/root", "/opt"])
+def test_a_unit_that_cannot_work_is_printed_with_a_warning(
+    folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", f"{folder}/venv/bin/python")
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    with pytest.raises(typer.Exit):
+        _print_unit(True)
+    said = capsys.readouterr()
+    assert f"ExecStart={folder}/venv/bin/python -m variant_parallelism.cli gateway " in said.out
+    assert said.err.startswith(
+        "" if folder == "/opt" else f"warning: the service cannot run {folder}/venv/bin/python: "
+    )
+    assert said.err.count("\n") == (folder != "/opt")
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

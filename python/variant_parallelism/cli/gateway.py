@@ -6,12 +6,23 @@ from pathlib import Path
 
 import typer
 
+_HOMES = tuple(f"ExecStart={folder}/" for folder in ("/home", "/root", "/run/user"))
+"""What `ProtectHome=yes` hides."""
+
 
 def _print_unit(wanted: bool) -> None:
     if wanted:
         from variant_parallelism.gateway.systemd import unit_file
 
-        typer.echo(unit_file(), nl=False)
+        text = unit_file()
+        typer.echo(text, nl=False)
+        at_home = [part for part in text.split() if part.startswith(_HOMES)]
+        if at_home:
+            typer.echo(
+                f"warning: the service cannot run {at_home[0].removeprefix('ExecStart=')}: it sees "
+                "no home folders. Install to /opt/vp, and print the unit with the vp there",
+                err=True,
+            )
         raise typer.Exit()
 
 

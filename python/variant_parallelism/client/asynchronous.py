@@ -17,6 +17,7 @@ from variant_parallelism.client.exchange import (
     HEARTBEAT_S,
     REPLY_TIMEOUT_S,
     Ask,
+    Deadline,
     EventReader,
     GatewayError,
     Image,
@@ -49,7 +50,7 @@ class AsyncClient:
         self.base = target.base
         self._timeout_s = timeout_s
         self._http = httpx.AsyncClient(**target.options())
-        self._deadline_ms: float | None = None
+        self._deadline = Deadline()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -138,12 +139,11 @@ class AsyncClient:
         raise GatewayError(f"the gateway at {self.base} stopped")
 
     async def _longest(self, deadline_ms: float | None) -> float:
-        """How long an answer may take, in ms; by default the fleet's, asked for once."""
+        """How long an answer may take, in ms; by default the fleet's."""
         if deadline_ms is not None:
             return deadline_ms
-        if self._deadline_ms is None:
-            self._deadline_ms = (await self.fleet()).deadline_ms
-        return self._deadline_ms
+        known = self._deadline.ms()
+        return self._deadline.learn((await self.fleet()).deadline_ms) if known is None else known
 
     async def _ask(self, ask: Ask[T], wait_ms: float = 0.0) -> T:
         arguments = ask.arguments(self._timeout_s + wait_ms / 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -159,6 +160,8 @@ def read(path: str | os.PathLike[str]) -> bytes:
         raise VpError(f"cannot read image {os.fspath(path)!r}: {error}") from None
 
 
+_DEADLINE_S = 60.0
+
 _MUTE = "it hung up without a word"
 
 
@@ -254,6 +257,23 @@ class Target:
             # This machine is never behind a proxy, whatever the environment says.
             "trust_env": host not in ("127.0.0.1", "::1", "localhost"),
         }
+
+
+class Deadline:
+    """A fleet's own, which a reload of the gateway may change."""
+
+    def __init__(self) -> None:
+        self._ms = 0.0
+        self._until = float("-inf")
+
+    def ms(self) -> float | None:
+        """What was learnt within the last minute."""
+        return self._ms if time.monotonic() < self._until else None
+
+    def learn(self, ms: float) -> float:
+        """`ms` itself, which holds for a minute."""
+        self._ms, self._until = ms, time.monotonic() + _DEADLINE_S
+        return ms
 
 
 def target_of(gateway: Fleet | str | os.PathLike[str], token: str | None) -> Target:

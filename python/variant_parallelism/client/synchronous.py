@@ -16,6 +16,7 @@ from variant_parallelism.client.exchange import (
     HEARTBEAT_S,
     REPLY_TIMEOUT_S,
     Ask,
+    Deadline,
     EventReader,
     GatewayError,
     Image,
@@ -48,7 +49,7 @@ class Client:
         self.base = target.base
         self._timeout_s = timeout_s
         self._http = httpx.Client(**target.options())
-        self._deadline_ms: float | None = None
+        self._deadline = Deadline()
 
     def __enter__(self) -> Client:
         return self
@@ -134,12 +135,11 @@ class Client:
         raise GatewayError(f"the gateway at {self.base} stopped")
 
     def _longest(self, deadline_ms: float | None) -> float:
-        """How long an answer may take, in ms; by default the fleet's, asked for once."""
+        """How long an answer may take, in ms; by default the fleet's."""
         if deadline_ms is not None:
             return deadline_ms
-        if self._deadline_ms is None:
-            self._deadline_ms = self.fleet().deadline_ms
-        return self._deadline_ms
+        known = self._deadline.ms()
+        return self._deadline.learn(self.fleet().deadline_ms) if known is None else known
 
     def _ask(self, ask: Ask[T], wait_ms: float = 0.0) -> T:
         arguments = ask.arguments(self._timeout_s + wait_ms / 1000)

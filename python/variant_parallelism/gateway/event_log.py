@@ -101,7 +101,7 @@ class EventLog(logging.Handler):
 
     def _held(self, at_end: bool) -> list[str]:
         return [
-            self._line(_Entry(time.time(), logging.WARNING, ""), f"{count} times more: {text}")
+            self._line(_Entry(time.time(), logging.WARNING, ""), f"{_times(count)} more: {text}")
             for text, count in self._repeats.due(time.monotonic(), at_end=at_end)
         ]
 
@@ -131,6 +131,10 @@ class EventLog(logging.Handler):
         if isinstance(event, Answered):
             return summary(answer_json(event.answer))
         return "" if event is None else event.text
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def summary(answer: dict[str, Any]) -> str:

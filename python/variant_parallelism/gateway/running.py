@@ -152,7 +152,18 @@ async def apply(fleet: Fleet, gateway: Gateway, sinks: Sinks, server: HttpServer
         await sinks.reload(old)
         raise
     go_on()
-    return str(nodes) + (f"; sinks: {', '.join(changed)}" if changed else "")
+    settings = [
+        name
+        for name in type(fleet.table).model_fields
+        if name not in ("nodes", "sinks") and getattr(old.table, name) != getattr(fleet.table, name)
+    ]
+    return "; ".join(
+        (
+            str(nodes),
+            *([f"sinks: {', '.join(changed)}"] if changed else ()),
+            *([f"settings: {', '.join(settings)}"] if settings else ()),
+        )
+    )
 
 
 def _counted(count: int, what: str) -> str:
