@@ -8,6 +8,7 @@ import pytest
 
 from fleet_factory import make_fleet
 from variant_parallelism.judging_table import JudgingTable
+from variant_parallelism.workers import keeping, tally
 from variant_parallelism.workers.keeping import Keeper, SpreadCounters
 from variant_parallelism.workers.messages import (
     AnswerMessage,
@@ -274,6 +275,19 @@ def test_gateways_of_another_fleet_do_not_count() -> None:
     assert "gateway b serves another fleet" in tally.warnings[0]
 
 
+def test_the_votes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "_MOST_VOTES", 4)
+    worker = tally_of(here("a", 0, 1), here("b", 2))
+    for number in range(3):
+        uid = f"request-{number}"
+        for _ in range(2):
+            worker.report(0.0, report("a", vote(0), vote(1), uid=uid, gateways=("a", "b")))
+    assert (worker.open, worker.counters.displaced) == (2, 1)
+    worker.tick(60.0)
+    assert [answer.uid for answer in worker.concluded] == ["request-1", "request-2"]
+    assert (worker.open, worker._votes) == (0, 0)
+
+
 @pytest.mark.parametrize(
     "payload",
     [
@@ -310,14 +324,15 @@ def test_a_report_is_kept_until_its_answer() -> None:
     keeper = kept_by(counters)
     first = keeper.keep(10.0, report("a", vote(0)), began=9.9)
     assert first is not None and first.age_ms == pytest.approx(100)
-    assert keeper.due(10.5, ALL) == []
+    assert list(keeper.due(10.5, ALL)) == []
     (again,) = keeper.due(13.0, ALL)
-    assert (again.attempt, again.age_ms) == (2, pytest.approx(3100))
-    assert keeper.due(30.0, ALL ^ 1 << partition_of(UID)) == []
+    assert again.attempt == 2
+    assert again.age_ms == pytest.approx(3100)
+    assert list(keeper.due(30.0, ALL ^ 1 << partition_of(UID))) == []
     (moved,) = keeper.taken_on(30.0, 1 << partition_of(UID))
     assert moved.attempt == 3
     assert keeper.answered(UID) and not keeper.answered(UID)
-    assert (len(keeper), keeper.due(50.0, ALL), counters.duplicate) == (0, [], 1)
+    assert (len(keeper), list(keeper.due(50.0, ALL)), counters.duplicate) == (0, [], 1)
     late = keeper.asked_again(50.0, UID)
     assert late is not None and late.attempt == 4
 
@@ -328,8 +343,23 @@ def test_what_is_kept_is_bounded_and_expires() -> None:
     for number in range(5):
         keeper.keep(0.0, report("a", vote(0), uid=f"request-{number}"), began=0.0)
     assert (len(keeper), counters.displaced) == (3, 2)
-    assert keeper.due(60.0, ALL) == []
+    assert list(keeper.due(60.0, ALL)) == []
     assert (len(keeper), counters.expired) == (0, 3)
+
+
+def test_reports_that_are_kept_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = report("a", *(vote(node) for node in range(2)), uid="request-0")
+    monkeypatch.setattr(keeping, "_KEPT_BYTES", 2 * len(large.encode()) + 10)
+    counters = SpreadCounters()
+    keeper = kept_by(counters)
+    for number in range(3):
+        again = large.model_copy(update={"uid": f"request-{number}"})
+        assert keeper.keep(0.0, again, began=0.0) is not None
+        assert keeper.keep(0.0, again, began=0.0) is not None
+    assert (len(keeper), counters.displaced) == (2, 1)
+    assert [kept.uid for kept in keeper.taken_on(1.0, ALL)] == ["request-1", "request-2"]
+    assert keeper.answered("request-1") and keeper.answered("request-2")
+    assert keeper._bytes == 0
 
 
 def test_partitions_are_shared_by_all_who_are_there() -> None:

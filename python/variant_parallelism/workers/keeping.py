@@ -6,6 +6,7 @@ Times are seconds of a clock that never goes back.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from variant_parallelism.workers.messages import ReportMessage
@@ -16,6 +17,8 @@ _ANSWERED = 4096
 """Answered requests that are remembered, to know them if they come again."""
 _REPEATED = 64
 """Of so many the reports, too, for whoever missed the answer."""
+_KEPT_BYTES = 64 * 1024 * 1024
+"""Of the reports whose answer was not seen, as they are sent: ten times that as objects."""
 
 
 @dataclass(slots=True)
@@ -49,7 +52,9 @@ class SpreadCounters:
 
 @dataclass(slots=True)
 class _Kept:
-    report: ReportMessage
+    payload: bytes
+    """The report, as it was first sent."""
+    deadline_s: float
     partition: int
     began: float
     expires: float
@@ -67,6 +72,8 @@ class Keeper:
         self._patience_s = 2 * table.heartbeat_s
         self._counters = counters
         self._open: OrderedDict[str, _Kept] = OrderedDict()
+        self._bytes = 0
+        """Of the open ones' reports."""
         self._answered: OrderedDict[str, None] = OrderedDict()
         self._late: OrderedDict[str, _Kept] = OrderedDict()
 
@@ -83,43 +90,52 @@ class Keeper:
         `began` is when the gateway heard of the request.
         """
         uid = report.uid
-        expires = began + max(self._validity_s, report.deadline_ms / 1000)
-        kept = _Kept(report, partition_of(uid), began, expires)
+        deadline_s = report.deadline_ms / 1000
+        expires = began + max(self._validity_s, deadline_s)
+        kept = _Kept(report.encode(), deadline_s, partition_of(uid), began, expires)
         if uid in self._answered:
             self._remember(uid, kept)
             return None
+        self._close(uid)
         self._open[uid] = kept
-        if len(self._open) > self._limit:
-            self._open.popitem(last=False)
+        self._bytes += len(kept.payload)
+        while len(self._open) > self._limit or (self._bytes > _KEPT_BYTES and len(self._open) > 1):
+            self._close(next(iter(self._open)))
             self._counters.displaced += 1
-        return self._send(now, kept)
+        return self._send(now, kept, report)
 
-    def taken_on(self, now: float, partitions: int) -> list[ReportMessage]:
+    def _close(self, uid: str) -> _Kept | None:
+        kept = self._open.pop(uid, None)
+        if kept is not None:
+            self._bytes -= len(kept.payload)
+        return kept
+
+    def taken_on(self, now: float, partitions: int) -> Iterator[ReportMessage]:
         """A worker has just begun to hear these partitions: what it is to be told."""
-        return [
-            self._send(now, kept)
+        chosen = [
+            kept
             for kept in self._open.values()
             if partitions >> kept.partition & 1 and kept.expires > now
         ]
+        return (self._send(now, kept) for kept in chosen)
 
     def asked_again(self, now: float, uid: str) -> ReportMessage | None:
         """Somebody asks a known request once more: he missed the answer."""
         kept = self._open.get(uid) or self._late.get(uid)
         return None if kept is None or kept.expires <= now else self._send(now, kept)
 
-    def due(self, now: float, heard: int) -> list[ReportMessage]:
+    def due(self, now: float, heard: int) -> Iterator[ReportMessage]:
         """What goes out again since no answer came, where partitions are `heard` by a worker.
 
         Gives up what has expired.
         """
         for uid in [uid for uid, kept in self._open.items() if kept.expires <= now]:
-            del self._open[uid]
+            self._close(uid)
             self._counters.expired += 1
-        return [
-            self._send(now, kept)
-            for kept in self._open.values()
-            if kept.due <= now and heard >> kept.partition & 1
+        chosen = [
+            kept for kept in self._open.values() if kept.due <= now and heard >> kept.partition & 1
         ]
+        return (self._send(now, kept) for kept in chosen)
 
     def answered(self, uid: str) -> bool:
         """An answer was seen: whether it is the first one."""
@@ -129,7 +145,7 @@ class Keeper:
         self._answered[uid] = None
         if len(self._answered) > _ANSWERED:
             self._answered.popitem(last=False)
-        kept = self._open.pop(uid, None)
+        kept = self._close(uid)
         if kept is not None:
             self._remember(uid, kept)
         self._counters.answered += 1
@@ -140,11 +156,13 @@ class Keeper:
         if len(self._late) > _REPEATED:
             self._late.popitem(last=False)
 
-    def _send(self, now: float, kept: _Kept) -> ReportMessage:
+    def _send(self, now: float, kept: _Kept, report: ReportMessage | None = None) -> ReportMessage:
+        if report is None:
+            report = ReportMessage.model_validate_json(kept.payload)
         kept.attempts += 1
         age_s = now - kept.began
         self._counters.reports += 1
         self._counters.again += kept.attempts > 1
-        left_s = max(0.0, kept.report.deadline_ms / 1000 - age_s)
+        left_s = max(0.0, kept.deadline_s - age_s)
         kept.due = now + left_s + min(8, kept.attempts) * self._patience_s
-        return kept.report.model_copy(update={"attempt": kept.attempts, "age_ms": age_s * 1000})
+        return report.model_copy(update={"attempt": kept.attempts, "age_ms": age_s * 1000})

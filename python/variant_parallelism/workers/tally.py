@@ -28,6 +28,8 @@ _REMEMBERED = 4096
 _REMEMBERED_BYTES = 32 * 1024 * 1024
 _MOST_OPEN = 10_000
 """Requests whose reports come in: beyond it the oldest give way, and their gateways ask again."""
+_MOST_VOTES = 200_000
+"""The same of the votes in them, at some 1.3 KB each."""
 _MOST_GATEWAYS = 1024
 _REPEAT_S = 1.0
 """An answer this young is still on its way to whoever seems to have missed it."""
@@ -67,6 +69,10 @@ class _Open:
     expected: set[str]
     reports: dict[str, ReportMessage] = field(default_factory=dict)
 
+    @property
+    def votes(self) -> int:
+        return sum(len(report.votes) for report in self.reports.values())
+
 
 class Tally:
     """The requests of one worker."""
@@ -92,6 +98,8 @@ class Tally:
         """Those of them that the broker has lost."""
         self._combination = Combination(fleet)
         self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._votes = 0
+        """Of the open ones."""
         self._dues: list[tuple[float, str]] = []
         """A heap; of open requests, and of some that no longer are."""
         self._answered: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
@@ -162,11 +170,12 @@ class Tally:
         self._lost.clear()
         self.counters.handed_over += len(self._open)
         self._open.clear()
+        self._votes = 0
 
     def hand_over(self, partitions: int) -> None:
         """These partitions are another worker's now: the gateways tell it everything again."""
         for uid in [uid for uid in self._open if partitions >> partition_of(uid) & 1]:
-            del self._open[uid]
+            self._close(uid)
             self.counters.handed_over += 1
 
     # Reports and answers.
@@ -188,12 +197,17 @@ class Tally:
         if (request.k, request.triggered) != (report.k, report.triggered):
             self.counters.malformed += 1
             return
+        self._votes -= request.votes
         request.reports[report.gateway] = report
+        self._votes += request.votes
         self._conclude_if_complete(now, report.uid, request)
+        while len(self._open) > _MOST_OPEN or (self._votes > _MOST_VOTES and len(self._open) > 1):
+            self._close(next(iter(self._open)))
+            self.counters.displaced += 1
 
     def answered(self, now: float, uid: str, payload: bytes) -> None:
         """Another worker answered a request; `payload` is its message."""
-        self._open.pop(uid, None)
+        self._close(uid)
         if uid not in self._answered:
             self._remember(now, uid, payload)
 
@@ -225,10 +239,12 @@ class Tally:
         request = _Open(now + patience_s, began, report.k, report.triggered, expected)
         self._open[report.uid] = request
         heapq.heappush(self._dues, (request.due, report.uid))
-        if len(self._open) > _MOST_OPEN:
-            self._open.popitem(last=False)
-            self.counters.displaced += 1
         return request
+
+    def _close(self, uid: str) -> None:
+        request = self._open.pop(uid, None)
+        if request is not None:
+            self._votes -= request.votes
 
     def _repeat(self, now: float, report: ReportMessage) -> None:
         """Its gateway did not see the answer, or had not yet when it wrote."""
@@ -243,7 +259,7 @@ class Tally:
             self._conclude(now, uid, request)
 
     def _conclude(self, now: float, uid: str, request: _Open) -> None:
-        del self._open[uid]
+        self._close(uid)
         reports = [request.reports[name] for name in sorted(request.reports)]
         combined = self._combination.answer(reports, (now - request.began) * 1000)
         self.counters.claimed_twice += combined.claimed_twice
