@@ -136,6 +136,14 @@ def test_ratios_and_verdicts() -> None:
         "of_bare_per_core": 0.25,
     }
     assert ratios(measured[:2], 8)["times_plain"] is None
+    faster = [*measured, one("recv", 2000, 2.0, dropped=100)]
+    assert ratios(faster, 8)["of_bare"] == 0.25
+    assert (
+        "100 datagrams did not fit the socket's buffer (see net.core.rmem_max): this machine"
+        in ("\n".join(verdicts(faster)))
+    )
+    late = one("latency", 8, 1.0, answers=5, incomplete=2)
+    assert "2 of 5 answers lack a vote" in "\n".join(verdicts([late]))
     text = "\n".join(verdicts(measured))
     assert "10.0 times the plain gateway" in text
     assert "50% of the bare receive rate" in text

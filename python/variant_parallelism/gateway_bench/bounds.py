@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from variant_parallelism._native import ffi, lib
 from variant_parallelism.errors import VpError
 from variant_parallelism.fleet import Fleet, parse_endpoint
+from variant_parallelism.gateway_bench.meters import dropped_datagrams
 from variant_parallelism.gateway_bench.plain import PlainGateway
 from variant_parallelism.keys import group_key
 from variant_parallelism.virtual import trigger_answer
@@ -33,7 +34,9 @@ class Counted:
     requests: int
     predictions: int
     answers: int = 0
+    lost: int = 0
     wrong: int = 0
+    dropped: int = 0
 
 
 def open_socket(fleet: Fleet) -> socket.socket:
@@ -63,7 +66,7 @@ def bare(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress
             error = lib.vp_bare_exchange(c, min(end, now + _SLICE_NS))
             if error:
                 raise VpError(f"cannot measure the bare receive rate: errno {-error}")
-        return Counted(c.triggers, c.received)
+        return Counted(c.triggers, c.received, dropped=_dropped(fleet))
 
 
 def recv(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress) -> Counted:
@@ -94,7 +97,7 @@ def recv(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress
                     waiting = 0
             now = time.monotonic()
             tell((now - begin) / seconds)
-    return Counted(requests, received)
+        return Counted(requests, received, dropped=_dropped(fleet))
 
 
 def plain(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress) -> Counted:
@@ -118,6 +121,7 @@ async def _plain(
                 async with asyncio.timeout(_LOST_S):
                     number, found = await gateway.trigger()
             except TimeoutError:
+                counted.lost += 1
                 continue
             counted.answers += 1
             counted.wrong += found != trigger_answer(number, 0, classes, 1)[0][0]
@@ -125,5 +129,11 @@ async def _plain(
             tell((time.monotonic() - begin) / seconds)
 
     await asyncio.gather(*(caller() for _ in range(in_flight)))
+    counted.dropped = _dropped(fleet)
     transport.close()
     return counted
+
+
+def _dropped(fleet: Fleet) -> int:
+    """By the gateway's socket, which is open and was opened for this."""
+    return dropped_datagrams(parse_endpoint(fleet.table.gateway.listen)[1])

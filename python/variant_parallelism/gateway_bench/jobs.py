@@ -31,6 +31,10 @@ class Job(BaseModel):
     cpu: int | None = None
 
 
+DROPPED_SHARE = 0.01
+"""A bound that lost more of its datagrams than this says too little."""
+
+
 class Measured(BaseModel):
     """What a worker measured. Times in seconds, memory (resident) in bytes.
 
@@ -38,7 +42,8 @@ class Measured(BaseModel):
     `wrong` answers name another class than the nodes gave. `dropped`: datagrams that the system
     threw away because the worker's socket was full. `added_us`: percentiles 50 and 99 of the
     time from just before the last prediction of a request was handed to the system by the nodes to
-    the answer in the caller's hands: the way over loopback, the gateway, the event loop.
+    the answer in the caller's hands: the way over loopback, the gateway, the event loop. Answers
+    that lack a vote have no such time, and are `incomplete`.
     """
 
     kind: Kind
@@ -48,6 +53,7 @@ class Measured(BaseModel):
     requests: int = 0
     answers: int = 0
     lost: int = 0
+    incomplete: int = 0
     wrong: int = 0
     predictions: int
     dropped: int = 0
@@ -56,6 +62,11 @@ class Measured(BaseModel):
     rss_after: int = 0
     rss: list[tuple[int, int]] = []
     """(answers, memory) over the run, if `answers` was given."""
+
+    @property
+    def dropped_share(self) -> float:
+        """Of the predictions that came to the socket."""
+        return self.dropped / max(1, self.dropped + self.predictions)
 
     @property
     def answers_per_s(self) -> float:

@@ -32,6 +32,8 @@ class Tally:
     answers: int = 0
     lost: int = 0
     wrong: int = 0
+    incomplete: int = 0
+    """Answers that lack a vote."""
     added_us: list[float] = field(default_factory=list)
     rss: list[tuple[int, int]] = field(default_factory=list)
 
@@ -109,7 +111,9 @@ async def open_loop(ask: Ask, job: Job, sent_ns: NDArray[np.uint64], tell: Progr
         answer, expected = await ask(number)
         now_ns = time.monotonic_ns()
         tally.take(answer, expected)
-        if not answer.missing:
+        if answer.missing:
+            tally.incomplete += answer.class_index is not None
+        else:
             tally.added_us.append((now_ns - int(sent_ns[answer.request])) / 1000)
 
     async with asyncio.TaskGroup() as group:

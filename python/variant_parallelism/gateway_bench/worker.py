@@ -21,7 +21,7 @@ from variant_parallelism.fleet import Fleet, load_fleet, parse_endpoint
 from variant_parallelism.gateway import Gateway
 from variant_parallelism.gateway.state import StateFile
 from variant_parallelism.gateway_bench import bounds
-from variant_parallelism.gateway_bench.jobs import Job, Measured
+from variant_parallelism.gateway_bench.jobs import DROPPED_SHARE, Job, Measured
 from variant_parallelism.gateway_bench.load import (
     asks_images,
     asks_triggers,
@@ -77,6 +77,7 @@ async def _measure_gateway(job: Job, fleet: Fleet) -> Measured:
             requests=tally.requests,
             answers=tally.answers,
             lost=tally.lost,
+            incomplete=tally.incomplete,
             wrong=tally.wrong,
             predictions=_votes(gateway) - before,
             dropped=dropped_datagrams(port) - drops,
@@ -94,13 +95,22 @@ def _votes(gateway: Gateway) -> int:
 
 
 def _measure_bound(job: Job, fleet: Fleet) -> Measured:
+    """A bound that loses what it is sent is none: then anew, with half as much in flight."""
+    in_flight, measured = job.in_flight, _measure_once(job, fleet, job.in_flight)
+    while job.kind != "plain" and in_flight > 1 and measured.dropped_share > DROPPED_SHARE:
+        in_flight //= 2
+        measured = _measure_once(job, fleet, in_flight)
+    return measured
+
+
+def _measure_once(job: Job, fleet: Fleet, in_flight: int) -> Measured:
     state = StateFile.load(job.state, fleet.table.name, fleet.key)
     boot = state.next_boot()
     state.save()
     measure = {"bare": bounds.bare, "recv": bounds.recv, "plain": bounds.plain}[job.kind]
     begin, cpu = time.monotonic(), time.process_time()
     memory = rss_bytes()
-    counts = measure(fleet, boot, job.seconds, job.in_flight, _progress())
+    counts = measure(fleet, boot, job.seconds, in_flight, _progress())
     return Measured(
         kind=job.kind,
         nodes=len(fleet.nodes),
@@ -110,6 +120,8 @@ def _measure_bound(job: Job, fleet: Fleet) -> Measured:
         rss_after=rss_bytes(),
         requests=counts.requests,
         answers=counts.answers,
+        lost=counts.lost,
+        dropped=counts.dropped,
         wrong=counts.wrong,
         predictions=counts.predictions,
     )
