@@ -63,7 +63,9 @@ def polled(nodes: list[Node], answers: int = 0, started: float = 1.0, **info: An
         "labelled": [5, 0, 5],
         "correct": [5, 0, 4],
         "latency_p50_ms": [20.0, None, 30.0],
-        "nodes": [{"id": one.id, "up": [None, 50, 100], "votes": 8, "agreed": 4} for one in nodes],
+        "nodes": [
+            {"id": one.id, "up": [None, 50, 100], "votes": 8, "agreed": 5 - one.id} for one in nodes
+        ],
     }
     classes = info.get("classes", [str(index) for index in range(10)])
     fleet = FleetInfo(
@@ -128,7 +130,7 @@ def test_80_by_24_hold_the_fleet_and_its_answers() -> None:
     assert lines[1].split("  ")[:2] == ["3 of 4 up", "12.5 answers/s"]
     assert "median 30 ms  right 90 % of 10  lost 2 of 127" in lines[1]
     rows = [line.split() for line in lines[4:8]]
-    assert rows[0] == ["1", "d1", "udp", "up", "21", "ms", "99.0", "%", "75", "%", "10", "1"]
+    assert rows[0] == ["1", "d1", "udp", "up", "21", "ms", "50", "%", "75", "%", "10", "1"]
     assert "IACC" in lines[5]
     assert rows[2][3] == "late"
     assert rows[3][3] == "dead" and "silent" in lines[7]
@@ -164,11 +166,10 @@ def test_what_needs_a_look_comes_first(sort: Any, order: list[int]) -> None:
     assert [row.node.id for row in model.rows()] == order
 
 
-def test_without_estimates_the_history_says_how_often_it_agrees() -> None:
+def test_agreement_is_with_the_answers_whatever_the_others_said() -> None:
     model = Model()
-    model.poll(polled([node(1, estimate=None)]), 0.0)
-    (row,) = model.rows()
-    assert (row.agreement, row.available) == (0.5, 0.75)
+    model.poll(polled([node(1), node(2, estimate=None)]), 0.0)
+    assert [(row.agreement, row.available) for row in model.rows()] == [(0.5, 0.75), (0.375, 0.75)]
 
 
 def test_events_change_what_the_last_poll_said() -> None:

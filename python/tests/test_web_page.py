@@ -166,6 +166,7 @@ def test_quarantine_and_back_by_keyboard(look: Open, five: PageFleet) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("#details[open]")
     wait_text(page, "#details-list", "udp 127.1.0.3")
+    wait_text(page, "#details-list", "Agrees with the other nodes")
     for ask, state in (("Quarantine", "quarantined"), ("Take back", "up")):
         page.locator("#details-quarantine", has_text=f"{ask}…").wait_for()
         page.focus("#details-quarantine")

@@ -129,12 +129,11 @@ class Model:
 
     def _row(self, node: Node, seen: dict[str, Any] | None) -> Row:
         state = "late" if node.state == "up" and node.id in self.late else node.state
-        agreement = None if node.estimate is None else node.estimate.agreement
-        available = None
+        agreement = available = None
         if seen is not None:
             known = [share for share in seen["up"] if share is not None]
             available = sum(known) / len(known) / 100 if known else None
-            if agreement is None and seen["votes"]:
+            if seen["votes"]:
                 agreement = seen["agreed"] / seen["votes"]
         return Row(node, state, agreement, available)
 

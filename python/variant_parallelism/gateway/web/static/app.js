@@ -180,10 +180,7 @@ async function repeat(round, work, everyMs) {
 
 function agreements() {
   const seen = state.history?.nodes ?? [];
-  const agreement = new Map(seen.map((node) => [node.id, node.votes ? node.agreed / node.votes : null]));
-  for (const node of state.nodes)
-    if (node.estimate?.agreement != null) agreement.set(node.id, node.estimate.agreement);
-  return agreement;
+  return new Map(seen.map((node) => [node.id, node.votes ? node.agreed / node.votes : null]));
 }
 
 function about(id) {

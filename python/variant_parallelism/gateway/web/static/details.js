@@ -11,7 +11,7 @@ export class Details {
     this.dialog = byId("details");
     this.changed = changed;
     this.id = null;
-    this.chart = new Lines(byId("details-chart"), "Votes that agree", {
+    this.chart = new Lines(byId("details-chart"), "Votes that agree with the answer", {
       format: percent,
       range: () => [0, 1],
       empty: "No votes in this time",
@@ -103,7 +103,8 @@ function rows(node, agreement) {
   const entries = [
     ["Board", node.board],
     ["Reached by", `${node.transport} ${node.address}`],
-    ["Agrees", percent(agreement)],
+    ["Agrees with the answer", percent(agreement)],
+    ["Agrees with the other nodes", percent(estimate?.agreement)],
     ["Answers in time", percent(estimate?.reliability)],
     ["Latency", `median ${ms(estimate?.latency_p50_ms)}, 95 % under ${ms(estimate?.latency_p95_ms)}`],
     ["Votes", `${count(counters.answers)}, ${count(counters.lost)} without, ${count(counters.late)} too late`],
