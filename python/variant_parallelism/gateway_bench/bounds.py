@@ -66,7 +66,8 @@ def bare(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress
             error = lib.vp_bare_exchange(c, min(end, now + _SLICE_NS))
             if error:
                 raise VpError(f"cannot measure the bare receive rate: errno {-error}")
-        return Counted(c.triggers, c.received, dropped=_dropped(fleet))
+        lost = _lost(c.triggers, c.received, len(fleet.nodes), in_flight)
+        return Counted(c.triggers, c.received, lost=lost, dropped=_dropped(fleet))
 
 
 def recv(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress) -> Counted:
@@ -97,7 +98,8 @@ def recv(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress
                     waiting = 0
             now = time.monotonic()
             tell((now - begin) / seconds)
-        return Counted(requests, received, dropped=_dropped(fleet))
+        lost = _lost(requests, received, nodes, in_flight)
+        return Counted(requests, received, lost=lost, dropped=_dropped(fleet))
 
 
 def plain(fleet: Fleet, boot: int, seconds: float, in_flight: int, tell: Progress) -> Counted:
@@ -132,6 +134,11 @@ async def _plain(
     counted.dropped = _dropped(fleet)
     transport.close()
     return counted
+
+
+def _lost(requests: int, received: int, nodes: int, in_flight: int) -> int:
+    """Predictions that never came; those of the last requests may have been on their way."""
+    return max(0, (requests - in_flight) * nodes - received)
 
 
 def _dropped(fleet: Fleet) -> int:

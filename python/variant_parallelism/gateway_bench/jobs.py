@@ -31,14 +31,15 @@ class Job(BaseModel):
     cpu: int | None = None
 
 
-DROPPED_SHARE = 0.01
-"""A bound that lost more of its datagrams than this says too little."""
+LOST_SHARE = 0.01
+"""A bound that lost more of its predictions than this says too little."""
 
 
 class Measured(BaseModel):
     """What a worker measured. Times in seconds, memory (resident) in bytes.
 
     `predictions` are those that had a part in an answer, for `bare` and `recv` datagrams received.
+    `lost` are requests without an answer, for `bare` and `recv` predictions that never came.
     `wrong` answers name another class than the nodes gave. `dropped`: datagrams that the system
     threw away because the worker's socket was full. `added_us`: percentiles 50 and 99 of the
     time from just before the last prediction of a request was handed to the system by the nodes to
@@ -64,9 +65,9 @@ class Measured(BaseModel):
     """(answers, memory) over the run, if `answers` was given."""
 
     @property
-    def dropped_share(self) -> float:
-        """Of the predictions that came to the socket."""
-        return self.dropped / max(1, self.dropped + self.predictions)
+    def lost_share(self) -> float:
+        """Of a bound: the part of the predictions asked for that never came."""
+        return self.lost / max(1, self.lost + self.predictions)
 
     @property
     def answers_per_s(self) -> float:

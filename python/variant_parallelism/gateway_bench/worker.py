@@ -21,7 +21,7 @@ from variant_parallelism.fleet import Fleet, load_fleet, parse_endpoint
 from variant_parallelism.gateway import Gateway
 from variant_parallelism.gateway.state import StateFile
 from variant_parallelism.gateway_bench import bounds
-from variant_parallelism.gateway_bench.jobs import DROPPED_SHARE, Job, Measured
+from variant_parallelism.gateway_bench.jobs import LOST_SHARE, Job, Measured
 from variant_parallelism.gateway_bench.load import (
     asks_images,
     asks_triggers,
@@ -95,12 +95,12 @@ def _votes(gateway: Gateway) -> int:
 
 
 def _measure_bound(job: Job, fleet: Fleet) -> Measured:
-    """A bound that loses what it is sent is none: then anew, with half as much in flight."""
-    in_flight, measured = job.in_flight, _measure_once(job, fleet, job.in_flight)
-    while job.kind != "plain" and in_flight > 1 and measured.dropped_share > DROPPED_SHARE:
+    """A loop that loses what it is sent is no bound: then anew, with half as much in flight."""
+    in_flight, measured = job.in_flight, [_measure_once(job, fleet, job.in_flight)]
+    while job.kind != "plain" and in_flight > 1 and measured[-1].lost_share > LOST_SHARE:
         in_flight //= 2
-        measured = _measure_once(job, fleet, in_flight)
-    return measured
+        measured.append(_measure_once(job, fleet, in_flight))
+    return max(measured, key=lambda one: one.predictions_per_s)
 
 
 def _measure_once(job: Job, fleet: Fleet, in_flight: int) -> Measured:
