@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from fleet_factory import make_image, write_fleet_file
+from free_ports import free_ports
 from gateway_process import VP
 from loopback_nodes import run
 from mosquitto_broker import Broker, Listener, needs_mosquitto, running
@@ -28,6 +31,7 @@ from variant_parallelism.workers import asking as asking_module
 from variant_parallelism.workers.address import table_for
 from variant_parallelism.workers.messages import RequestMessage
 from variant_parallelism.workers.seal import PROPERTY, Seal
+from variant_parallelism.workers_table import WorkersTable
 from workers_fleet import (
     ANSWER,
     gateways,
@@ -314,3 +318,24 @@ def test_the_access_rules_of_the_manual_suffice(tmp_path: Path) -> None:
                         await stranger.classify(make_image(fleets[0], 2), deadline_ms=1)
 
     run(test)
+
+
+def test_a_broker_that_is_away_is_named_once(tmp_path: Path) -> None:
+    (port,) = free_ports(socket.SOCK_STREAM, 1)
+
+    async def test() -> None:
+        fleet = three_parts(port)[0]
+        async with client(fleet, wait_s=0.2) as asking:
+            with pytest.raises(VpError) as told:
+                await asking.classify(make_image(fleet), deadline_ms=100)
+        assert str(told.value).startswith("no broker: ")
+        assert str(told.value).count(f"127.0.0.1:{port}") == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "_x", "x" * 64, "a/b", "k\u00fcche", "a\n"])
+def test_a_gateways_name_that_is_none(name: str) -> None:
+    with pytest.raises(ValidationError, match="is no name of a gateway: 1 to 63 letters of ASCII"):
+        WorkersTable(host="broker", gateway=name)
+    assert WorkersTable(host="broker", gateway="desk-2.lab").gateway == "desk-2.lab"

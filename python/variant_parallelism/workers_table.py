@@ -7,7 +7,7 @@ import re
 import socket
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from variant_parallelism.broker_table import BrokerTable, Topic
 
@@ -22,6 +22,15 @@ def _host_name() -> str:
     return plain.strip("-_")[:63] or "gateway"
 
 
+def _check_name(text: str) -> str:
+    if re.fullmatch(GATEWAY_NAME, text) is None:
+        raise ValueError(
+            f"{text!r} is no name of a gateway: 1 to 63 letters of ASCII, digits, '.', '_' and "
+            "'-', a letter or a digit first"
+        )
+    return text
+
+
 class WorkersTable(BrokerTable):
     """`[workers]`: the broker where gateways of one fleet meet the workers that combine.
 
@@ -32,7 +41,7 @@ class WorkersTable(BrokerTable):
     is there; who is silent for three of them is not.
     """
 
-    gateway: Annotated[str, Field(pattern=GATEWAY_NAME)] = Field(default_factory=_host_name)
+    gateway: Annotated[str, AfterValidator(_check_name)] = Field(default_factory=_host_name)
     topic: Topic | None = None
     grace_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
     validity_s: Annotated[int, Field(ge=1, le=86_400)] = 60

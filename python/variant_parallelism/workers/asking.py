@@ -114,7 +114,7 @@ class BrokerClient(Handler):
 
     def _why(self, given_ms: float) -> str:
         if not self._connection.is_up:
-            return f"cannot reach the broker {self._table.place}: {self._connection.trouble}"
+            return f"no broker: {self._connection.trouble}"
         return (
             f"no answer through {self._table.place} in {given_ms / 1000 + self._wait_s:g} s: is a "
             "`vp aggregate` running, and a `vp gateway` with [workers]?"

@@ -86,7 +86,7 @@ class Connection:
         self._session_s = session_s
         self._loop = asyncio.get_running_loop()
         self._subscribed: dict[int, Callable[[], None]] = {}
-        self.trouble: str | None = "not connected yet"
+        self.trouble: str | None = f"not connected to {table.place} yet"
         """Why it does not work now."""
         self._told = False
         self._up_at = 0.0
