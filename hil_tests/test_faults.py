@@ -49,9 +49,9 @@ async def test_every_fault_at_once(
     fleet = large_bench.fleet([("d8", transport), ("d16", transport)], hello_ms=1000)
     schedules = {node: both_directions(EACH_FAULT, 10 * seed + node) for node in (1, 2)}
     async with large_bench.run(fleet, linked=True, schedules=schedules.__getitem__) as running:
-        counters = running.gateway.counters
 
         def enough() -> bool:
+            counters = running.gateway.counters
             met = faults_met(running, Direction.TO_NODE) + faults_met(running, Direction.TO_GATEWAY)
             counted = (
                 counters.damaged + counters.forged, counters.replayed, counters.retransmitted,
@@ -59,7 +59,7 @@ async def test_every_fault_at_once(
             return all(met[fault] > 0 for fault in SINGLE) and all(counted)
 
         await ask_until(running, images, enough)
-        assert counters.lost == 0
+        assert running.gateway.counters.lost == 0
 
 
 SINGLE = {
@@ -78,11 +78,10 @@ async def test_one_fault_often(large_bench: Bench, transport: str, fault: str) -
     fleet = large_bench.fleet([("d8", transport)], hello_ms=1000)
     faults = both_directions(SINGLE[fault], 7)
     async with large_bench.run(fleet, linked=True, schedules=lambda _: faults) as running:
-        counters = running.gateway.counters
 
         def enough() -> bool:
             met = [faults_met(running, way)[fault] for way in Direction]
-            sent_again = fault != "drop" or counters.retransmitted > 0
+            sent_again = fault != "drop" or running.gateway.counters.retransmitted > 0
             return min(met) >= 2 and sum(met) >= 5 and sent_again
 
         await ask_until(running, 5, enough)
@@ -92,10 +91,9 @@ async def test_one_fault_often(large_bench: Bench, transport: str, fault: str) -
 
 async def counted_at_both_ends(running: Running, fault: str) -> None:
     """The gateway's counts, and the node's, once a clean HELLO brings them."""
-    counters = running.gateway.counters
 
     def counted() -> bool:
-        hello = running.hello(1)
+        hello, counters = running.hello(1), running.gateway.counters
         if fault in ("corrupt", "truncate"):
             return hello.damaged + hello.rejected > 0 and counters.damaged + counters.forged > 0
         return fault != "duplicate" or (hello.rejected > 0 and counters.replayed > 0)

@@ -83,15 +83,18 @@ async def test_replayed_messages_are_dropped_and_counted(
         for direction, data in recorded:
             link.inject(direction, data)
         to_gateway = sum(direction is Direction.TO_GATEWAY for direction, _ in recorded)
-        counters = running.gateway.counters
-        await running.until(lambda: counters.replayed == to_gateway, "all replays counted")
+        gateway = running.gateway
+        await running.until(lambda: gateway.counters.replayed == to_gateway, "all replays counted")
         assert await rejected(running, 1, 2) >= 3
 
         def own_duplicates() -> int:
             # A node on a busy host answers again, if it was asked again before its answer came.
             return sum(isinstance(body, Prediction) for _, body in running.heard(1)) - 3
 
-        await running.until(lambda: counters.duplicate == own_duplicates(), "no other duplicates")
+        await running.until(
+            lambda: gateway.counters.duplicate == own_duplicates(), "no other duplicates"
+        )
+        counters = gateway.counters
         assert (counters.late, counters.answers, counters.replayed) == (0, 3, to_gateway)
         assert len((await running.classify(digits.test_images[3])).votes) == 1
 
@@ -152,14 +155,14 @@ async def test_two_fleets_on_one_machine_do_not_hear_each_other(
         cross(first, second)
         cross(second, first)
         for fleet in (first, second):
-            counters = fleet.gateway.counters
-            wanted = sent[id(fleet)]
+            gateway, wanted = fleet.gateway, sent[id(fleet)]
             await fleet.until(
-                lambda counters=counters, wanted=wanted: counters.foreign >= wanted,
+                lambda gateway=gateway, wanted=wanted: gateway.counters.foreign >= wanted,
                 "all messages of the other fleet counted as foreign",
             )
             for node in (1, 2):
                 await rejected(fleet, node, 3)
+            counters = gateway.counters
             assert counters.forged == counters.replayed == counters.late == 0
             assert len((await fleet.classify(digits.test_images[9])).votes) == 2
 
