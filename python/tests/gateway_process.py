@@ -21,6 +21,7 @@ from PIL import Image
 
 from fleet_factory import KEY, make_image, write_fleet_file
 from free_ports import free_ports
+from loopback_nodes import tcp_url
 from variant_parallelism.fleet import Fleet, load_fleet
 
 LIMIT_S = 45.0
@@ -89,12 +90,17 @@ def picture(fleet: Fleet, seed: int = 0) -> bytes:
 
 @contextlib.asynccontextmanager
 async def gateway_of(
-    path: Path, *, stdout: int = asyncio.subprocess.PIPE, wait: bool = True, **options: Any
+    path: Path,
+    *,
+    stdout: int = asyncio.subprocess.PIPE,
+    wait: bool = True,
+    program: tuple[str, ...] = VP,
+    **options: Any,
 ) -> AsyncIterator[GatewayProcess]:
     """The gateway of a fleet file, serving (unless not `wait`), killed at the end."""
     environment = dict(os.environ) | options.pop("env", {})
     process = await asyncio.create_subprocess_exec(
-        *VP,
+        *program,
         "gateway",
         "--log-json",
         "--state-dir",
@@ -115,8 +121,9 @@ async def gateway_of(
         await process.wait()
 
 
-def write_loopback(folder: Path, udp: int = 2, **top: Any) -> Path:
-    """A fleet file of UDP nodes 0.. with a key, on free ports of this machine."""
+def write_loopback(folder: Path, udp: int = 2, serial: int = 0, **top: Any) -> Path:
+    """A fleet file of UDP nodes 0.. and serial ones after them, with a key, on free ports of this
+    machine."""
     key = folder / "fleet.key"
     key.write_text(KEY.hex(), encoding="ascii")
     key.chmod(0o600)
@@ -126,5 +133,9 @@ def write_loopback(folder: Path, udp: int = 2, **top: Any) -> Path:
     nodes: list[dict[str, object]] = [
         {"id": index, "variant": f"v{index}", "board": "mps2-an386", "udp": f"127.0.0.1:{port}"}
         for index, port in enumerate(ports)
+    ]
+    nodes += [
+        {"id": index, "variant": f"v{index}", "board": "mps2-an386", "serial": tcp_url()}
+        for index in range(udp, udp + serial)
     ]
     return write_fleet_file(folder, nodes, key_file=key.name, gateway=gateway, **top)

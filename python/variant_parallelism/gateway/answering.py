@@ -15,6 +15,7 @@ from variant_parallelism.gateway.ballot import ASKED, HERE
 from variant_parallelism.gateway.combining import conclude, lost
 from variant_parallelism.gateway.gate import NOBODY, Gate
 from variant_parallelism.gateway.judging.moderator import Moderator
+from variant_parallelism.gateway.judging.plans import caught_up_at
 from variant_parallelism.gateway.liveness import Liveness
 from variant_parallelism.gateway.outbound import Outbound
 from variant_parallelism.gateway.requests import Request, RequestBook, check, check_terms
@@ -215,15 +216,29 @@ class Answering:
         return self._book.open.get(request.id) is request
 
     def _look_at(self, now: float, request: Request) -> None:
-        if now >= request.deadline:
+        if now >= request.deadline and self._is_read(now, request):
             self._finish(now, request)
             return
+        request.plan.catch_up(now)
         if not request.ballot.here and not request.ballot.awaited:
             self._ask_others(request)
         if self.moderator.is_over(now, request):
             self._finish(now, request)
         else:
-            self._deadlines.set(request, request.plan.wake_at(request.deadline))
+            end = request.deadline if request.open_until is None else request.open_until
+            self._deadlines.set(request, request.plan.wake_at(end))
+
+    def _is_read(self, now: float, request: Request) -> bool:
+        """Whether the votes that came before the deadline are read.
+
+        A gateway that did not run for a while (a busy machine, Ctrl-Z, a laptop's sleep) notices
+        deadlines before it reads what came in time. So a deadline is noticed first, and judged when
+        there was time to read: once, so that a flood or the next stall keeps no request open.
+        """
+        if request.open_until is None:
+            request.open_until = caught_up_at(now, request.deadline)
+            return False
+        return now >= request.open_until
 
     def _ask_others(self, request: Request) -> None:
         """Ask whoever is alive about a request that nobody answered or still may answer."""

@@ -59,6 +59,8 @@ class Request:
     """What combines its votes, if not the fleet's own: nodes that voted are gone since."""
     triggered: bool = False
     plan: Plan = field(default_factory=Plan)
+    open_until: float | None = None
+    """When it ends without the votes that are missing; None: its deadline was not noticed yet."""
     encoded: dict[tuple[int, int, bool], tuple[int, bytes]] = field(default_factory=dict)
     """Messages ready to send, with their counters, by number, chunk and report flag."""
     engaged: set[int] = field(default_factory=set)
