@@ -94,8 +94,8 @@ def test_nodes_and_counters(tmp_path: Path) -> None:
         ("/v1/classify?deadline_ms=-1", None, 400, "the deadline must be over 0"),
         ("/v1/classify?deadline_ms=nan", None, 400, "the deadline must be over 0"),
         ("/v1/classify", bytes(MAX_BODY + 1), 413, "the body exceeds"),
-        ("/v1/nothing", b"", 404, "Not Found"),
-        ("/v1/nodes", b"", 405, "Method Not Allowed"),
+        ("/v1/nothing", b"", 404, "there is no '/v1/nothing'"),
+        ("/v1/nodes", b"", 405, "POST does not work with '/v1/nodes'"),
     ],
 )
 def test_bad_requests_get_one_line(
